@@ -1,0 +1,6 @@
+#include "bind/bind.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "edgelm's native engine. The public surface is the edgelm package; see _core.pyi.";
+  edgelm::bind::errors(m);
+}

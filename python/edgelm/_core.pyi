@@ -1,0 +1,146 @@
+"""What the native engine offers to the Python layer. Not public: use the edgelm package."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+# --- processor ---------------------------------------------------------------------------------
+
+def usable_isas() -> list[str]: ...
+def active_isa() -> str: ...
+def cpu_features() -> list[str]: ...
+def usable_cores() -> int:
+    """Physical cores that this process may use: affinity and cgroup quota heeded, at least 1."""
+
+# --- gguf --------------------------------------------------------------------------------------
+
+class TensorInfo:
+    name: str
+    type: str  # as in GGUF, upper case: "Q4_K"
+    shape: tuple[int, ...]  # rows first: (N, K); the reverse of GGUF's dims
+    offset: int  # bytes from the start of its file part
+    n_bytes: int
+    part: int  # which file of a split model
+
+class GgufFile:
+    """A parsed GGUF header. Holds no mapping; raises ModelFormatError, UnsupportedModelError, OSError."""
+
+    def __init__(self, path: str) -> None: ...
+    path: str
+    version: int
+    alignment: int
+    n_bytes: int  # of all parts
+    tensors: list[TensorInfo]
+    def keys(self) -> list[str]: ...
+    def get(self, key: str) -> Any:
+        """A scalar, str or list; None if absent. Numeric arrays come as NumPy arrays."""
+    def array_length(self, key: str) -> int:
+        """Length of an array value without building it; -1 if absent or no array."""
+    def read(self, tensor: TensorInfo) -> NDArray[np.uint8]:
+        """The tensor's raw bytes (for tests, `info` and small tables)."""
+
+# --- graph and plan ----------------------------------------------------------------------------
+
+class Weight:
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+class Value:
+    shape: tuple[str | int, ...]  # the first axis is "T" (tokens) or "R" (wanted rows)
+
+class Graph:
+    """Ops in the order they were added. Shapes are checked by `add`, which raises ValueError."""
+
+    def __init__(self) -> None: ...
+    def weight(self, file: GgufFile, name: str) -> Weight: ...
+    def constant(self, name: str, array: Floats) -> Weight: ...
+    def input(self, name: str) -> Value:
+        """ "tokens" or "positions"."""
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[Value],
+        weights: Sequence[Weight | None],
+        attrs: Mapping[str, float | int | str | bool],
+    ) -> Value:
+        """Append one op of csrc/plan/ops.def and return its (only) result."""
+    def output(self, name: str, value: Value) -> None: ...
+    def compile(self, *, n_batch: int, max_rows: int, n_threads: int) -> Plan:
+        """Load and pack the weights in parallel, lay out the arena, place the barriers."""
+
+class CancelFlag:
+    """Set from any thread to stop a run within 50 ms."""
+
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+
+class Plan:
+    isa: str
+    n_threads: int
+    n_batch: int
+    max_rows: int
+    weight_bytes: int  # packed
+    arena_bytes: int
+    kv_bytes_per_token: int  # as f16
+    def kv_cache(self, *, n_ctx: int, n_parallel: int, kv_type: str) -> KvCache: ...
+    def run(
+        self,
+        cache: KvCache,
+        tokens: Ids,
+        positions: Ids,
+        sequences: Ids,
+        wanted: Ids,
+        cancel: CancelFlag | None = None,
+    ) -> dict[str, Floats] | None:
+        """Run T <= n_batch tokens, grouped by sequence, positions rising, each following its cache.
+
+        Returns each output's (R, width) rows for the R <= max_rows wanted indices into the batch, or
+        None if it was cancelled, the cache's lengths being then as before. Releases the GIL. Raises
+        Busy if the plan is running, CacheFullError before any compute if a token has no room,
+        ValueError for ids or positions out of range, and whatever a signal handler raises.
+        """
+    def trace(
+        self, cache: KvCache, tokens: Ids, positions: Ids, sequences: Ids, wanted: Ids
+    ) -> list[Floats]:
+        """Run, and return every op's result in the order of `Graph.add`."""
+    def profile(self) -> list[dict[str, Any]]:
+        """Per step since the last call: {"name", "ns", "bytes", "macs", "runs", "barrier"}."""
+
+class KvCache:
+    n_ctx: int
+    n_parallel: int
+    reserved_bytes: int
+    @property
+    def committed_bytes(self) -> int: ...
+    def create(self) -> int:
+        """A new empty sequence; CacheFullError when n_parallel are alive."""
+    def fork(self, sequence: int) -> int: ...
+    def drop(self, sequence: int) -> None: ...
+    def length(self, sequence: int) -> int: ...
+    def truncate(self, sequence: int, n: int) -> int:
+        """Forget all but the first n tokens; returns how many are really kept (windows may keep fewer)."""
+
+# --- kernels, for tests and benches ------------------------------------------------------------
+
+def quants() -> list[tuple[str, int, int, int]]:
+    """(name, GGUF id, weights a block, bytes a block) of every weight type."""
+
+class PackedMatrix:
+    """N rows of K weights packed for one ISA."""
+
+    def __init__(self, isa: str, quant: str, rows: NDArray[np.uint8], k: int) -> None: ...
+    n: int
+    k: int
+    n_bytes: int
+    def unpack_row(self, row: int) -> Floats: ...
+    def matmul(self, x: Floats, form: str = "auto", n_threads: int = 1) -> Floats:
+        """(T, K) floats to (T, N); form is "auto", "fused" or "panel"."""
+
+def quantize(isa: str, quant: str, x: Floats) -> Floats:
+    """x as the kernels of that weight type see it: quantized, then decoded to floats again."""

@@ -1,0 +1,52 @@
+"""Every exception that edgelm defines.
+
+EdgelmError
+├── ModelFormatError (ValueError)        the file is damaged or contradicts itself
+├── UnsupportedModelError (ValueError)   a sound file that edgelm cannot run
+├── TemplateError (ValueError)           a chat template failed, or asked for too much
+├── ContextFullError (ValueError)        the prompt does not fit the context
+├── CacheFullError (RuntimeError)        every sequence of the KV cache is in use
+├── Busy (RuntimeError)                  one plan was run twice at once
+├── ClosedError (RuntimeError)           the model or session was closed
+└── DownloadError (OSError)              a model could not be fetched or verified
+
+Bad arguments are plain ValueError and TypeError; unreadable files are OSError.
+"""
+
+from __future__ import annotations
+
+
+class EdgelmError(Exception):
+    """The base of every exception that edgelm defines."""
+
+
+class ModelFormatError(EdgelmError, ValueError):
+    """The model file is damaged, incomplete or contradicts itself."""
+
+
+class UnsupportedModelError(EdgelmError, ValueError):
+    """The model file is sound, but edgelm cannot run what it holds."""
+
+
+class TemplateError(EdgelmError, ValueError):
+    """A chat template failed, or exceeded its limits on steps or output."""
+
+
+class ContextFullError(EdgelmError, ValueError):
+    """The prompt and the reply do not fit into the context."""
+
+
+class CacheFullError(EdgelmError, RuntimeError):
+    """Every sequence of the KV cache is in use."""
+
+
+class Busy(EdgelmError, RuntimeError):  # noqa: N818  (the name says the state, as BlockingIOError does)
+    """One plan was run from two threads at once."""
+
+
+class ClosedError(EdgelmError, RuntimeError):
+    """The model or session was already closed."""
+
+
+class DownloadError(EdgelmError, OSError):
+    """A model could not be fetched, or what came did not match its SHA-256."""
