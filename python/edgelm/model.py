@@ -1,0 +1,112 @@
+"""One loaded model: its weights, plan, KV cache and tokenizer."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _core
+from .arch import build
+from .errors import ModelFormatError
+from .gguf import open_gguf
+from .graph import CancelFlag, Graph, KvCache, Plan
+from .meta import Meta
+from .tokenizer import Tokenizer
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ids = NDArray[np.int32]
+    Floats = NDArray[np.float32]
+
+DEFAULT_N_CTX = 8192  # a longer context has to be asked for
+MAX_LOGITS_BYTES = 32 << 20
+KV_TYPES = ("f16", "q8_0")
+
+
+@dataclass
+class Network:
+    """Weights, plan and KV cache of one model. Not thread-safe: a second `run` raises Busy."""
+
+    meta: Meta
+    tokenizer: Tokenizer
+    graph: Graph
+    plan: Plan
+    cache: KvCache
+    n_ctx: int
+    n_parallel: int
+    vocab_size: int
+
+    @property
+    def n_batch(self) -> int:
+        """Tokens that one `run` takes."""
+        return self.plan.n_batch
+
+    @property
+    def max_rows(self) -> int:
+        """Rows of logits that one `run` gives."""
+        return self.plan.max_rows
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that share a run."""
+        return self.plan.n_threads
+
+    def run(
+        self,
+        tokens: Ids,
+        positions: Ids,
+        sequences: Ids,
+        wanted: Ids,
+        cancel: CancelFlag | None = None,
+    ) -> Floats | None:
+        """Logits (R, V) of the wanted ones of T <= n_batch tokens; None if it was cancelled.
+
+        Tokens are grouped by sequence and continue it. See `_core.Plan.run` for the errors.
+        """
+        results = self.plan.run(self.cache, tokens, positions, sequences, wanted, cancel)
+        return None if results is None else results["logits"]
+
+
+def open_network(
+    path: str | os.PathLike[str],
+    *,
+    n_ctx: int | None = None,
+    n_parallel: int = 4,
+    n_threads: int | None = None,
+    n_batch: int = 512,
+    kv_type: str = "f16",
+) -> Network:
+    """Load a GGUF file: read its header, write its graph, pack its weights.
+
+    Costs about one read of the file. Raises ModelFormatError or UnsupportedModelError for the file,
+    OSError if it can't be read, ValueError for the arguments.
+    """
+    if kv_type not in KV_TYPES:
+        raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")
+    file = open_gguf(Path(path))
+    meta = Meta(file)
+    tokenizer = Tokenizer(file)
+    if n_ctx is None:
+        n_ctx = min(meta.n_ctx_train, DEFAULT_N_CTX)
+    graph = Graph()
+    logits = build(graph, meta, Weights(file, graph))
+    graph.output("logits", logits)
+    vocab_size = logits.width
+    if vocab_size < tokenizer.vocab_size:
+        raise ModelFormatError(
+            f"{file.path}: the tokenizer has {tokenizer.vocab_size:,} tokens but the output layer "
+            f"only {vocab_size:,} rows."
+        )
+    plan = graph.compile(
+        n_batch=min(n_batch, n_ctx),
+        max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * vocab_size))),
+        n_threads=n_threads or _core.usable_cores(),
+    )
+    cache = plan.kv_cache(n_ctx=n_ctx, n_parallel=n_parallel, kv_type=kv_type)
+    return Network(meta, tokenizer, graph, plan, cache, n_ctx, n_parallel, vocab_size)

@@ -1,0 +1,109 @@
+"""A model's tensors under the short names that the architecture files use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn, overload
+
+import numpy as np
+
+from .errors import ModelFormatError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ._core import GgufFile
+    from .graph import Graph, Weight
+
+
+class Block:
+    """The tensors of one layer: `b["attn_q"]` is tensor blk.<i>.attn_q.weight."""
+
+    def __init__(self, weights: Weights, prefix: str) -> None:
+        self._weights = weights
+        self._prefix = prefix
+
+    def __getitem__(self, name: str) -> Weight:
+        return self._weights[self._prefix + name]
+
+    def get(self, name: str) -> Weight | None:
+        """The tensor `name`.weight, or None if the file has none."""
+        return self._weights.get(self._prefix + name)
+
+    def bias(self, name: str) -> Weight | None:
+        """The tensor `name`.bias, or None if the file has none."""
+        return self._weights.bias(self._prefix + name)
+
+
+class Weights:
+    """The tensors of a file. A name without a suffix means `<name>.weight`.
+
+    Remembers what was used: a tensor that no op reads means that edgelm does not know this variant,
+    and running on without it would answer wrongly.
+    """
+
+    def __init__(self, file: GgufFile, graph: Graph) -> None:
+        self._file = file
+        self._graph = graph
+        self._names = {t.name for t in file.tensors}
+        self._used: set[str] = set()
+
+    def __getitem__(self, name: str) -> Weight:
+        weight = self._find(f"{name}.weight")
+        if weight is None:
+            raise ModelFormatError(
+                f"{self._file.path}: tensor '{name}.weight' is missing. "
+                "The file is incomplete, or not of the architecture that it names."
+            )
+        return weight
+
+    @overload
+    def get(self, name: str) -> Weight | None: ...
+    @overload
+    def get(self, name: str, default: Weight) -> Weight: ...
+    def get(self, name: str, default: Weight | None = None) -> Weight | None:
+        """The tensor `name`.weight, or the default if the file has none."""
+        return self._find(f"{name}.weight") or default
+
+    def bias(self, name: str) -> Weight | None:
+        """The tensor `name`.bias, or None if the file has none."""
+        return self._find(f"{name}.bias")
+
+    def vector(self, name: str, width: int) -> NDArray[np.float32] | None:
+        """`name`.weight as positive float32 values (width,), for Python; None if there is none."""
+        tensor = next((t for t in self._file.tensors if t.name == f"{name}.weight"), None)
+        if tensor is None:
+            return None
+        self._used.add(tensor.name)
+        if tensor.type != "F32" or tensor.shape != (width,):
+            self._bad(tensor.name, f"{tensor.type} {tensor.shape}", f"F32 ({width},)")
+        values = self._file.read(tensor).view(np.float32)
+        if not np.all(np.isfinite(values) & (values > 0)):
+            self._bad(tensor.name, "values that are not", "positive numbers")
+        return values
+
+    def blocks(self, n_layers: int) -> Iterator[tuple[int, Block]]:
+        """Each layer's number and tensors."""
+        for i in range(n_layers):
+            yield i, Block(self, f"blk.{i}.")
+
+    def check_all_used(self, *, ignore: tuple[str, ...] = ()) -> None:
+        """UnsupportedModelError if a tensor was left unread; `ignore` holds whole names."""
+        unused = sorted(self._names - self._used - set(ignore))
+        if unused:
+            shown = ", ".join(unused[:4]) + (", ..." if len(unused) > 4 else "")
+            raise UnsupportedModelError(
+                f"{self._file.path}: {len(unused)} tensors are of no use to this architecture "
+                f"({shown}). edgelm does not know this variant of the model."
+            )
+
+    def _find(self, name: str) -> Weight | None:
+        if name not in self._names:
+            return None
+        self._used.add(name)
+        return self._graph.weight(self._file, name)
+
+    def _bad(self, name: str, got: str, expected: str) -> NoReturn:
+        raise ModelFormatError(
+            f"{self._file.path}: tensor '{name}' holds {got}; expected {expected}."
+        )
