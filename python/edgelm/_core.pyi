@@ -28,7 +28,10 @@ class TensorInfo:
     part: int  # which file of a split model
 
 class GgufFile:
-    """A parsed GGUF header. Holds no mapping; raises ModelFormatError, UnsupportedModelError, OSError."""
+    """A parsed GGUF header; maps nothing.
+
+    Raises ModelFormatError, UnsupportedModelError, OSError.
+    """
 
     def __init__(self, path: str) -> None: ...
     path: str
@@ -98,12 +101,12 @@ class Plan:
         wanted: Ids,
         cancel: CancelFlag | None = None,
     ) -> dict[str, Floats] | None:
-        """Run T <= n_batch tokens, grouped by sequence, positions rising, each following its cache.
+        """Run T <= n_batch tokens, grouped by sequence, positions rising from the cache's length.
 
-        Returns each output's (R, width) rows for the R <= max_rows wanted indices into the batch, or
-        None if it was cancelled, the cache's lengths being then as before. Releases the GIL. Raises
-        Busy if the plan is running, CacheFullError before any compute if a token has no room,
-        ValueError for ids or positions out of range, and whatever a signal handler raises.
+        Returns each output's (R, width) rows for the R <= max_rows wanted indices into the batch,
+        or None if it was cancelled, the cache's lengths being then as before. Releases the GIL.
+        Raises Busy if the plan is running, CacheFullError before any compute if a token has no
+        room, ValueError for ids or positions out of range, and what a signal handler raises.
         """
     def trace(
         self, cache: KvCache, tokens: Ids, positions: Ids, sequences: Ids, wanted: Ids
@@ -124,7 +127,7 @@ class KvCache:
     def drop(self, sequence: int) -> None: ...
     def length(self, sequence: int) -> int: ...
     def truncate(self, sequence: int, n: int) -> int:
-        """Forget all but the first n tokens; returns how many are really kept (windows may keep fewer)."""
+        """Forget all but the first n tokens; returns how many are kept (windows may keep fewer)."""
 
 # --- kernels, for tests and benches ------------------------------------------------------------
 

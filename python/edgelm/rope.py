@@ -45,9 +45,9 @@ def yarn_rope(
     beta_slow: float = 1.0,
     attn_factor: float = 1.0,
 ) -> Rope:
-    """High frequencies stay, low ones are interpolated, a ramp between. Source: arXiv:2309.00071."""
+    """High frequencies stay, low ones are interpolated. Source: arXiv:2309.00071."""
 
-    def dimension(n_turns: float) -> float:  # where a frequency turns n_turns times in the context
+    def dimension(n_turns: float) -> float:  # where a pair turns n_turns times in the context
         return n_rot * math.log(n_ctx_original / (n_turns * 2 * math.pi)) / (2 * math.log(base))
 
     low = max(0, math.floor(dimension(beta_fast)))
