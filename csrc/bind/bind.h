@@ -2,9 +2,17 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string>
+
+#include "quant/quant.h"
+
 namespace edgelm::bind {
 
 // One function a part of the engine, each in its own bind_<part>.cc.
 void errors(pybind11::module_& m);
+void quant(pybind11::module_& m);
+
+// The weight type of that name, as in quants.def; throws kArgument naming them all.
+QuantType quant_named(const std::string& name);
 
 }  // namespace edgelm::bind

@@ -134,6 +134,9 @@ class KvCache:
 def quants() -> list[tuple[str, int, int, int]]:
     """(name, GGUF id, weights a block, bytes a block) of every weight type."""
 
+def decode_rows(quant: str, rows: NDArray[np.uint8], k: int) -> Floats:
+    """(N, row bytes) as in the file to (N, k) floats, exactly."""
+
 class PackedMatrix:
     """N rows of K weights packed for one ISA."""
 

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "quant/half.h"
+#include "quant/k_scales.h"
+
+namespace edgelm {
+
+// GGUF type 13: 256 weights of 5 bits; each 32 have a 6-bit scale and a 6-bit minimum.
+// w[i] = d * scale(i / 32) * code[i] - dmin * min(i / 32), code in 0..31
+struct q5_k {
+  static constexpr int kBlock = 256;
+  static constexpr int kSub = 32;  // weights a scale
+  f16 d, dmin;
+  uint8_t scales[12];
+  uint8_t qh[kBlock / 8];  // bit b of byte l: bit 4 of element 32b + l
+  uint8_t qs[kBlock / 2];  // byte 32g + l: elements 64g + l (low nibble) and 64g + 32 + l (high)
+};
+static_assert(sizeof(q5_k) == 176, "fixed by the file format");
+
+static inline int scale(const q5_k& block, int sub) { return k_scale(block.scales, sub); }
+static inline int min(const q5_k& block, int sub) { return k_min(block.scales, sub); }
+
+static inline void codes(const q5_k& block, int8_t* out) {
+  for (int i = 0; i < q5_k::kBlock; ++i) {
+    const int group = i / 64, high = i % 64 / 32, l = i % 32;
+    const int low_bits = (block.qs[32 * group + l] >> (4 * high)) & 15;
+    const int top_bit = (block.qh[l] >> (i / 32)) & 1;
+    out[i] = static_cast<int8_t>(low_bits | top_bit << 4);
+  }
+}
+
+static inline void decode(const q5_k& block, float* out) {
+  int8_t code[q5_k::kBlock];
+  codes(block, code);
+  const float d = to_float(block.d), dmin = to_float(block.dmin);
+  for (int i = 0; i < q5_k::kBlock; ++i) {
+    const int sub = i / q5_k::kSub;
+    const float s = d * static_cast<float>(scale(block, sub));
+    const float m = dmin * static_cast<float>(min(block, sub));
+    out[i] = s * static_cast<float>(code[i]) - m;
+  }
+}
+
+}  // namespace edgelm
