@@ -108,7 +108,7 @@ class Graph:
         kind: str = "silu",
     ) -> Value:
         """A mixture of experts (E, N, K): each token goes to top_k of them. (T, D)."""
-        attrs = {
+        attrs: dict[str, Attr] = {
             "top_k": top_k,
             "score": score,
             "normalize": normalize,
