@@ -22,7 +22,6 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
             x, attended = g.rows(x), g.rows(attended)
         x = g.add(x, g.linear(attended, b["attn_output"], b.bias("attn_output")))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
-        gate, up = g.linears(h, b["ffn_gate"], b["ffn_up"])
-        x = g.add(x, g.linear(g.gated(gate, up, "silu"), b["ffn_down"]))
+        x = g.add(x, wiring.glu(g, h, b, "silu"))
     h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
     return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)

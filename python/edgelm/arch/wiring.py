@@ -21,8 +21,12 @@ class GraphRope:
 
 def rope(g: Graph, m: Meta, w: Weights) -> GraphRope:
     """The RoPE that the metadata asks for: plain, linear, YaRN, or Llama 3.1's factors."""
-    chosen = _rope(m, w)
-    return GraphRope(g.constant("rope.inv_freq", chosen.inv_freq), chosen.mscale)
+    return constant_rope(g, "rope.inv_freq", _rope(m, w))
+
+
+def constant_rope(g: Graph, name: str, chosen: Rope) -> GraphRope:
+    """The frequencies as a constant of the graph, under a name of their own."""
+    return GraphRope(g.constant(name, chosen.inv_freq), chosen.mscale)
 
 
 def _rope(m: Meta, w: Weights) -> Rope:
@@ -52,3 +56,9 @@ def qkv(g: Graph, h: Value, b: Block) -> tuple[Value, Value, Value]:
     names = ("attn_q", "attn_k", "attn_v")
     q, k, v = g.linears(h, *(b[n] for n in names), biases=tuple(b.bias(n) for n in names))
     return q, k, v
+
+
+def glu(g: Graph, h: Value, b: Block, kind: str) -> Value:
+    """The gated feed-forward: down(kind(gate(h)) * up(h))."""
+    gate, up = g.linears(h, b["ffn_gate"], b["ffn_up"])
+    return g.linear(g.gated(gate, up, kind), b["ffn_down"])
