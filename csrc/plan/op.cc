@@ -1,0 +1,59 @@
+#include "plan/op.h"
+
+#include "core/error.h"
+#include "plan/lowering.h"
+
+namespace edgelm {
+
+#define X(name) std::unique_ptr<Op> make_##name();
+#include "plan/ops.def"
+#undef X
+
+std::unique_ptr<Op> make_op(std::string_view name) {
+  std::unique_ptr<Op> op;
+#define X(op_name) \
+  if (name == #op_name) op = make_##op_name();
+#include "plan/ops.def"
+#undef X
+  if (op == nullptr) {
+    fail(ErrorKind::kArgument, "there is no op '", name, "'; the ops are"
+#define X(op_name) , " " #op_name
+#include "plan/ops.def"
+#undef X
+    );
+  }
+  op->name_ = name;
+  return op;
+}
+
+const Input& OpArgs::input(size_t i) const {
+  check(i < inputs.size(), "input ", i, " is missing: got ", inputs.size());
+  return inputs[i];
+}
+
+const Shape& OpArgs::floats(size_t i) const {
+  const Input& value = input(i);
+  check(value.type.kind == ValueKind::kFloats, "input ", i, " must hold floats, got ",
+        value.type.kind == ValueKind::kIds ? "token ids or positions" : "a KV handle");
+  return value.type.shape;
+}
+
+const Weight* OpArgs::optional_weight(size_t i) const {
+  return i < weights.size() ? weights[i] : nullptr;
+}
+
+const Weight& OpArgs::weight(size_t i) const {
+  const Weight* found = optional_weight(i);
+  check(found != nullptr, "weight ", i, " is missing");
+  return *found;
+}
+
+void OpArgs::expect(size_t n_inputs, size_t max_weights) const {
+  check(inputs.size() == n_inputs, "got ", inputs.size(), " inputs, expected ", n_inputs);
+  check(weights.size() <= max_weights, "got ", weights.size(), " weights, expected at most ",
+        max_weights);
+}
+
+void Op::lower(Lowering& lowering) const { lowering.emit(lowering.node().inputs); }
+
+}  // namespace edgelm

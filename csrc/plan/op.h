@@ -1,0 +1,150 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+#include "kernels/table.h"
+#include "plan/attrs.h"
+#include "plan/batch.h"
+#include "plan/weights.h"
+
+namespace edgelm {
+
+class KvCache;
+class Lowering;
+class Op;
+class RunState;
+
+enum class ValueKind : uint8_t { kFloats, kBytes, kIds, kKv };
+
+// What infer() says about an op's result.
+struct ValueType {
+  ValueKind kind = ValueKind::kFloats;
+  Shape shape;
+  int view_offset = -1;  // >= 0: a view of input 0's rows from this float on, with no step of its own
+};
+
+// An input as infer() sees it.
+struct Input {
+  ValueType type;
+  const Op* op = nullptr;  // what made it; null for the graph's inputs
+};
+
+// The arguments of one Graph::add.
+struct OpArgs {
+  std::span<const Input> inputs;
+  std::span<const Weight* const> weights;  // null where an optional one is absent
+  const Attrs& attrs;
+
+  const Input& input(size_t i) const;             // throws kArgument if there is none
+  const Shape& floats(size_t i) const;            // its shape; throws unless it holds floats
+  const Weight& weight(size_t i) const;           // throws if it is absent
+  const Weight* optional_weight(size_t i) const;  // null if it is absent
+  void expect(size_t n_inputs, size_t max_weights) const;
+};
+
+// T <= kSmallTokens runs the small regime: norms and quantization are done by every thread for
+// itself, matmuls by a fixed split of the columns, so that few barriers remain. The large regime
+// splits by tokens, and matmuls in chunks that threads take as they come.
+enum class Regime : uint8_t { kSmall, kLarge };
+inline constexpr int kSmallTokens = 8;
+
+// How threads share an op's result. Between a writer and a reader of a value `compile` places a
+// barrier unless each thread reads only what it wrote itself.
+enum class Split : uint8_t {
+  kTokens,      // even parts of the rows
+  kColumns,     // even parts of the width, in units of `unit` floats
+  kReplicated,  // each thread makes all of it, in a buffer of its own
+  kDynamic,     // chunks from a counter, or any other way: always a barrier
+};
+struct Partition {
+  Split split = Split::kTokens;
+  int unit = kGroupRows;
+};
+
+// What a thread reads of an input.
+enum class Access : uint8_t {
+  kOwnPart,  // the same rows or columns that it writes
+  kAll,
+};
+
+// The memory that a step needs beside its result.
+struct StepMemory {
+  size_t shared_bytes = 0;  // one block for all threads, alive through the step's phases
+  size_t thread_bytes = 0;  // a block for each thread
+};
+
+// What one thread sees of one phase of one step of a run.
+struct StepContext {
+  RunState& run;
+  const Batch& batch;
+  KvCache* cache;  // null if the graph has no kv op
+  const KernelTable& kernels;
+  Regime regime;
+  Partition partition;
+  int thread, n_threads;
+  int phase;
+  int n_rows;       // of the result: T or R; never 0
+  int row_width;    // of the result, in floats
+  std::span<const Rows> in;
+  Rows out;
+  std::span<const LoadedWeight* const> weights;  // null where absent
+  std::span<std::byte> shared;                   // 64-byte aligned, as is thread_memory
+  std::span<std::byte> thread_memory;
+
+  Range rows() const;     // that this thread makes: all unless the split is kTokens
+  Range columns() const;  // that this thread makes, in floats: all unless the split is kColumns
+  // The next chunk of n that no thread has taken in this phase; -1 when all are taken or the run
+  // was cancelled. Call it between pieces of at most a few ms: it is also where the caller polls.
+  int next_chunk(int n) const;
+  bool stopped() const;  // the run was cancelled or failed; polls on the caller's thread
+};
+
+// One op of the graph. After infer() it is immutable and shared by all plans that run it.
+class Op {
+ public:
+  virtual ~Op() = default;
+
+  // Checks inputs, weights and attributes, keeps what run() needs, and returns the result's type.
+  // Throws kArgument that says what, got and expected.
+  virtual ValueType infer(const OpArgs& args) = 0;
+
+  virtual WeightUse weight_use(int /*weight*/) const { return WeightUse::kFloats; }
+
+  // Turns the node into steps. By default one step: this op, on the node's inputs. An op that
+  // wants derived inputs, such as quantized rows, asks the lowering for them here.
+  virtual void lower(Lowering& lowering) const;
+
+  virtual Partition partition(Regime regime) const = 0;
+  virtual Access reads(int /*input*/, Regime) const { return Access::kOwnPart; }
+  virtual int phases(Regime) const { return 1; }  // a barrier stands between two phases
+  virtual StepMemory memory(const KernelTable&, Regime, int /*max_rows*/, int /*n_threads*/) const {
+    return {};
+  }
+
+  // Does this thread's part of c.phase. It may throw: the run then ends with that exception.
+  virtual void run(const StepContext& c) const = 0;
+
+  // Multiply-adds of `rows` rows, and a name such as "linear-q4_1"; for profiles.
+  virtual double macs(int /*rows*/) const { return 0; }
+
+  const std::string& name() const { return name_; }
+
+ private:
+  friend std::unique_ptr<Op> make_op(std::string_view name);
+  std::string name_;
+};
+
+// The op of that name in ops.def; throws kArgument listing them all if there is none.
+std::unique_ptr<Op> make_op(std::string_view name);
+
+// In plan/ops/<name>.cc: defines what ops.def lists.
+#define EDGELM_OP(name, Class) \
+  std::unique_ptr<Op> make_##name() { return std::make_unique<Class>(); }
+
+}  // namespace edgelm
