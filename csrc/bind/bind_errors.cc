@@ -12,6 +12,7 @@ const char* python_class(ErrorKind kind) {
     case ErrorKind::kUnsupportedModel: return "UnsupportedModelError";
     case ErrorKind::kCacheFull: return "CacheFullError";
     case ErrorKind::kBusy: return "Busy";
+    case ErrorKind::kLogits: return "LogitsError";
     case ErrorKind::kArgument:
     case ErrorKind::kIo:
     case ErrorKind::kMemory: return nullptr;

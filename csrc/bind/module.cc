@@ -5,4 +5,5 @@ PYBIND11_MODULE(_core, m) {
   edgelm::bind::errors(m);
   edgelm::bind::quant(m);
   edgelm::bind::gguf(m);
+  edgelm::bind::select(m);
 }

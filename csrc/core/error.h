@@ -13,6 +13,7 @@ enum class ErrorKind {
   kUnsupportedModel,  // UnsupportedModelError: a sound file that edgelm cannot run
   kCacheFull,         // CacheFullError
   kBusy,              // Busy: one plan run twice at once
+  kLogits,            // LogitsError: NaN or infinity where a token is chosen
   kIo,                // OSError
   kMemory,            // MemoryError
 };

@@ -7,6 +7,7 @@ EdgelmError
 ├── ContextFullError (ValueError)        the prompt does not fit the context
 ├── CacheFullError (RuntimeError)        every sequence of the KV cache is in use
 ├── Busy (RuntimeError)                  one plan was run twice at once
+├── LogitsError (RuntimeError)           NaN or infinity where a token is chosen
 ├── ClosedError (RuntimeError)           the model or session was closed
 └── DownloadError (OSError)              a model could not be fetched or verified
 
@@ -42,6 +43,10 @@ class CacheFullError(EdgelmError, RuntimeError):
 
 class Busy(EdgelmError, RuntimeError):  # noqa: N818  (the name says the state, as BlockingIOError does)
     """One plan was run from two threads at once."""
+
+
+class LogitsError(EdgelmError, RuntimeError):
+    """The logits hold NaN or infinity, or no token that may be chosen: broken weights, say."""
 
 
 class ClosedError(EdgelmError, RuntimeError):

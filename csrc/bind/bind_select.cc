@@ -1,0 +1,60 @@
+#include <pybind11/numpy.h>
+
+#include "bind/bind.h"
+#include "core/error.h"
+#include "select/select.h"
+
+namespace py = pybind11;
+
+namespace edgelm::bind {
+namespace {
+
+using Floats = py::array_t<float, py::array::c_style>;
+
+std::span<const float> row_of(const Floats& logits) {
+  check(logits.ndim() == 1, "logits must have one axis, (V,); got ", logits.ndim());
+  return {logits.data(), size_t(logits.size())};
+}
+
+py::tuple top_arrays(const Floats& logits, size_t k) {
+  const auto row = row_of(logits);
+  std::vector<Candidate> best;
+  {
+    py::gil_scoped_release unlocked;
+    best = top(row, k);
+  }
+  py::array_t<int32_t> ids{py::ssize_t(best.size())};
+  py::array_t<float> values{py::ssize_t(best.size())};
+  for (size_t i = 0; i < best.size(); ++i) {
+    ids.mutable_data()[i] = best[i].id;
+    values.mutable_data()[i] = best[i].logit;
+  }
+  return py::make_tuple(ids, values);
+}
+
+int32_t argmax_of(const Floats& logits) {
+  const auto row = row_of(logits);
+  py::gil_scoped_release unlocked;
+  return argmax(row);
+}
+
+py::array_t<double> log_sum_exp_rows(const Floats& logits) {
+  check(logits.ndim() == 2, "logits must have two axes, (R, V); got ", logits.ndim());
+  const size_t rows = size_t(logits.shape(0)), width = size_t(logits.shape(1));
+  py::array_t<double> out{py::ssize_t(rows)};
+  const float* in = logits.data();
+  double* sums = out.mutable_data();
+  py::gil_scoped_release unlocked;
+  for (size_t r = 0; r < rows; ++r) sums[r] = log_sum_exp({in + r * width, width});
+  return out;
+}
+
+}  // namespace
+
+void select(py::module_& m) {
+  m.def("argmax", argmax_of, py::arg("logits").noconvert());
+  m.def("top", top_arrays, py::arg("logits").noconvert(), py::arg("k"));
+  m.def("log_sum_exp", log_sum_exp_rows, py::arg("logits").noconvert());
+}
+
+}  // namespace edgelm::bind
