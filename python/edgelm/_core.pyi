@@ -1,6 +1,7 @@
 """What the native engine offers to the Python layer. Not public: use the edgelm package."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,16 @@ class GgufFile:
     Raises ModelFormatError, UnsupportedModelError, OSError.
     """
 
-    def __init__(self, path: str) -> None: ...
+    def __init__(self, path: str | PathLike[str]) -> None: ...
     path: str
     version: int
     alignment: int
     n_bytes: int  # of all parts
-    tensors: list[TensorInfo]
+    n_parts: int
+    tensors: list[TensorInfo]  # a new list at each access
     def keys(self) -> list[str]: ...
     def get(self, key: str) -> Any:
-        """A scalar, str or list; None if absent. Numeric arrays come as NumPy arrays."""
+        """A scalar, str or list; None if absent. Arrays of numbers or bools come as NumPy arrays."""
     def array_length(self, key: str) -> int:
         """Length of an array value without building it; -1 if absent or no array."""
     def read(self, tensor: TensorInfo) -> NDArray[np.uint8]:
