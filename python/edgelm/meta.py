@@ -11,7 +11,7 @@ import numpy as np
 from .errors import ModelFormatError
 
 if TYPE_CHECKING:
-    from ._core import GgufFile
+    from .gguf import GgufFile
 
 MAX_LAYERS = 1024
 MAX_WIDTH = 1 << 20

@@ -12,7 +12,7 @@ from .errors import ModelFormatError, UnsupportedModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._core import GgufFile
+    from .gguf import GgufFile
     from .graph import Graph, Weight
 
 

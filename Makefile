@@ -1,0 +1,77 @@
+# make run [MODEL=name-or-file] [PROMPT="..."]    from a fresh machine to generated text
+# make test [ARGS="-k kernels"]                   build, then run the tests
+# make build | lint | format | sanitize | wheel | bench | clean
+#
+# Needs make, Python 3.10 or newer and a C++20 compiler; all else goes into .venv. PYTHON=... and
+# CXX=... name others. A kernel edit recompiles only what it touches.
+
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+.PHONY: run build test lint format sanitize wheel bench clean FORCE
+
+MODEL ?= smollm2-135m-instruct
+PROMPT ?= Why is the sky blue? Answer in one sentence.
+ARGS ?=
+# As given: a dollar sign in a prompt names no variable of make's.
+override MODEL := $(value MODEL)
+override PROMPT := $(value PROMPT)
+export MODEL PROMPT
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
+CPP := $(shell find csrc tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inl')
+PY := python tests bench tools
+
+run: .venv/built
+	@$(BIN)/edgelm run --stats "$$MODEL" "$$PROMPT"
+
+build: .venv/built
+
+test: .venv/built .venv/with-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/built .venv/with-test .venv/with-lint
+	$(BIN)/ruff check $(PY)
+	$(BIN)/ruff format --check $(PY)
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: .venv/built .venv/with-lint
+	$(BIN)/ruff check --fix $(PY)
+	$(BIN)/ruff format $(PY)
+	$(BIN)/clang-format -i $(CPP)
+
+# TSan cannot start where the kernel randomizes addresses widely, hence setarch.
+sanitize: build/address,undefined/edgelm_tests build/thread/edgelm_tests
+	build/address,undefined/edgelm_tests
+	setarch $$(uname -m) -R build/thread/edgelm_tests
+
+build/%/edgelm_tests: .venv/made FORCE
+	$(BIN)/cmake -S . -B build/$* -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DEDGELM_PYTHON=OFF -DEDGELM_TESTS=ON -DEDGELM_SANITIZE=$*
+	$(BIN)/cmake --build build/$* --target edgelm_tests
+
+wheel: .venv/made
+	rm -rf dist
+	$(PIP) wheel --no-deps --wheel-dir dist .
+
+bench: .venv/built .venv/with-test .venv/with-bench
+	$(BIN)/python -m pytest bench/kernels.py
+	$(BIN)/python bench/against.py "$$MODEL"
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+.venv/made: tools/make_venv.sh
+	tools/make_venv.sh .venv
+	@touch $@
+
+# Without isolation the build folder persists (pyproject.toml), so a second build is incremental.
+.venv/built: .venv/made $(NATIVE)
+	$(PIP) install --quiet --no-build-isolation --editable .
+	@touch $@
+
+.venv/with-%: pyproject.toml | .venv/built
+	$(PIP) install --quiet --no-build-isolation --editable ".[$*]"
+	@touch $@

@@ -1,0 +1,85 @@
+"""Budgets: the size of a source file, and what `import edgelm` costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("csrc", "python", "tests", "bench", "tools")
+SUFFIXES = {".py", ".pyi", ".h", ".cc", ".inl", ".def"}
+MAX_LINES = 600
+# A file over this many lines needs a reason here.
+LINES = 400
+LONG_FILES: dict[str, str] = {}
+
+# What may be imported with edgelm besides the standard library: chat templates load jinja2 when a
+# chat is asked for, the tokenizer loads regex when a model is.
+ALLOWED_IMPORTS = {"edgelm", "numpy"}
+MAX_IMPORT_MS = 150  # beyond NumPy's own; measured about 20
+
+
+def size_faults(sizes: dict[str, int], reasons: dict[str, str]) -> list[str]:
+    faults = [
+        f"{path} has {n} lines, over {MAX_LINES}" for path, n in sizes.items() if n > MAX_LINES
+    ]
+    for path, n in sizes.items():
+        if LINES < n <= MAX_LINES and path not in reasons:
+            faults.append(f"{path} has {n} lines; over {LINES} needs a reason in LONG_FILES")
+    for path in reasons:
+        if sizes.get(path, 0) <= LINES:
+            faults.append(f"{path} is in LONG_FILES but not over {LINES} lines; take it out")
+    return faults
+
+
+def test_files_stay_readable() -> None:
+    sizes = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines())
+        for folder in FOLDERS
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in SUFFIXES
+    }
+    assert len(sizes) > 30
+    faults = size_faults(sizes, LONG_FILES)
+    assert not faults, "\n".join(faults)
+
+
+def test_a_long_file_is_caught() -> None:
+    sizes = {"a.py": 401, "b.cc": 601, "c.h": 400, "d.py": 450}
+    faults = size_faults(sizes, {"c.h": "why", "d.py": "why"})
+    assert [fault.split()[0] for fault in faults] == ["b.cc", "a.py", "c.h"]
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_loads_only_numpy() -> None:
+    code = """
+import sys, json
+before = set(sys.modules)
+import edgelm
+print(json.dumps(sorted({m.split(".")[0] for m in set(sys.modules) - before})))
+"""
+    loaded = set(json.loads(run_python(code)))
+    foreign = {
+        name for name in loaded if name not in sys.stdlib_module_names and not name.startswith("_")
+    }
+    assert "edgelm" in loaded
+    assert foreign <= ALLOWED_IMPORTS, foreign - ALLOWED_IMPORTS
+
+
+def test_import_is_quick() -> None:
+    code = """
+import time
+import numpy, numpy.typing
+start = time.perf_counter()
+import edgelm
+print(1000 * (time.perf_counter() - start))
+"""
+    best_ms = min(float(run_python(code)) for _ in range(3))
+    assert best_ms < MAX_IMPORT_MS
