@@ -19,8 +19,8 @@ using Floats = py::array_t<float, py::array::c_style>;
 Floats decode_rows(const std::string& quant, const Bytes& rows, int64_t k) {
   const QuantType type = quant_named(quant);
   const QuantInfo& q = info(type);
-  check(k > 0 && k % q.block == 0, "decode_rows: k is ", k, ", but ", quant,
-        " rows hold a positive multiple of ", q.block, " weights");
+  check(k > 0 && k <= INT32_MAX && k % q.block == 0, "decode_rows: k is ", k, ", but ", quant,
+        " rows hold a positive multiple of ", q.block, " weights, below 2^31");
   const int64_t bytes = static_cast<int64_t>(row_bytes(type, k));
   check(rows.ndim() == 2 && rows.shape(1) == bytes, "decode_rows: ", k, " weights of ", quant,
         " are ", bytes, " bytes a row, but rows has shape ",
