@@ -1,12 +1,12 @@
 """The block formats. Independent sources: the gguf package's dequantizers, and llama.cpp's own."""
 
-import ggml_oracle
 import gguf
 import gguf.quants
 import numpy as np
 import pytest
-import quant_reference as reference
 
+import ggml_oracle
+import quant_reference as reference
 from edgelm import _core as core
 
 QUANTS = {name: (gguf_id, block, n_bytes) for name, gguf_id, block, n_bytes in core.quants()}
