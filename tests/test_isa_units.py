@@ -1,0 +1,71 @@
+"""Kernel units export one symbol and no weak one: the check that the build runs on all objects."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgelm import _core as core
+
+SCRIPT = Path(__file__).parent.parent / "cmake" / "check_units.cmake"
+UNIT = 'extern "C" void edgelm_test_unit() {}\n'
+
+
+def tool(*names):
+    """The first of these programs, beside this Python or on the path."""
+    folders = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found = next((path for name in names if (path := shutil.which(name, path=folders))), None)
+    assert found, f"the tests need one of {names}, as building edgelm does"
+    return found
+
+
+def check(tmp_path, source):
+    """Compile one unit for the ISA "test" and run the build's check on its object."""
+    unit = tmp_path / "unit.cc"
+    unit.write_text(source)
+    compiler = os.environ.get("CXX", "").split() or [tool("c++", "g++", "clang++")]
+    subprocess.run([*compiler, "-std=c++20", "-O2", "-c", unit.name], cwd=tmp_path, check=True)
+    settings = [f"-DNM={tool('nm', 'llvm-nm')}", "-DISA=test", "-DOBJECTS=unit.o"]
+    command = [tool("cmake"), *settings, "-P", str(SCRIPT)]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+def test_a_sound_unit_passes(tmp_path):
+    done = check(tmp_path, "static inline int f() { return 1; }\n" + UNIT + "int g();\nint h();\n")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("inline int f() { return 1; }\nint (*p())() { return f; }", "_Z1fv is weak"),
+        ("template <class T> T g(T x) { return x; }\ntemplate int g(int);", "is weak"),
+        ("inline int table[4] = {1};\nint* q() { return table; }", "table is weak"),
+        ("int f() { return 1; }", "exports _Z1fv; only edgelm_test_unit may be"),
+        ("int shared = 1;", "exports shared"),
+    ],
+    ids=["inline", "template", "variable", "function", "data"],
+)
+def test_an_unsound_unit_is_named(tmp_path, extra, message):
+    """Seeded faults: what would let the linker run one ISA's code on a machine without it."""
+    done = check(tmp_path, f"{extra}\n{UNIT}")
+    assert done.returncode != 0
+    assert "Kernel units of test" in done.stderr
+    assert message in done.stderr
+
+
+def test_a_unit_must_define_its_own_name(tmp_path):
+    done = check(tmp_path, 'extern "C" void edgelm_other_unit() {}\n')
+    assert "exports edgelm_other_unit" in done.stderr
+    assert "does not define edgelm_test_unit" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF symbols")
+def test_the_extension_exports_nothing_of_edgelm():
+    command = [tool("nm", "llvm-nm"), "-D", "--defined-only", core.__file__]
+    names = [line.split()[-1] for line in subprocess.check_output(command).decode().splitlines()]
+    assert "PyInit__core" in names
+    assert not [name for name in names if "edgelm" in name]
