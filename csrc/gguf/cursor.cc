@@ -21,13 +21,12 @@ GgufCursor::GgufCursor(const File& file)
 
 uint64_t GgufCursor::count(uint64_t least_bytes, const char* what) {
   const auto n = number<uint64_t>(what);
-  if (n > remaining() / least_bytes) {
-    fail(ErrorKind::kModelFormat, file_name(), ": ", what, " is ", n, " at byte ", position_ - 8,
-         ", more than the file's ", file_.n_bytes(),
-         " bytes can hold. It is damaged or not complete; "
-         "fetch it again and compare its SHA-256.");
-  }
-  return n;
+  if (n <= remaining() / least_bytes) return n;
+  fail(ErrorKind::kModelFormat, file_name(), ": ", what, " is ", n, " at byte ", position_ - 8,
+       ", more than ", file_.n_bytes() > kMaxHeaderBytes ? "a header may" : "the file can",
+       " hold in ", end_,
+       " bytes. It is damaged or incomplete; fetch it again and compare its "
+       "SHA-256.");
 }
 
 void GgufCursor::next_chunk(uint64_t n, const char* what) {

@@ -43,7 +43,7 @@ class GgufFile:
     tensors: list[TensorInfo]  # a new list at each access
     def keys(self) -> list[str]: ...
     def get(self, key: str) -> Any:
-        """A scalar, str or list; None if absent. Arrays of numbers or bools come as NumPy arrays."""
+        """A scalar, str, list of str, or NumPy array of numbers or bools; None if absent."""
     def array_length(self, key: str) -> int:
         """Length of an array value without building it; -1 if absent or no array."""
     def read(self, tensor: TensorInfo) -> NDArray[np.uint8]:
