@@ -131,6 +131,7 @@ UNSUPPORTED = {
 
 def open_bytes(tmp_path, data) -> GgufFile:
     path = tmp_path / "model.gguf"
+    path.unlink(missing_ok=True)  # rewriting in place makes some file systems flush
     path.write_bytes(bytes(data))
     return GgufFile(path)
 
@@ -211,6 +212,7 @@ def test_mutated_bytes(mutant_path, edits):
     mutant = bytearray(TINY)
     for at, byte in edits:
         mutant[at] = byte
+    mutant_path.unlink(missing_ok=True)  # rewriting in place makes some file systems flush
     mutant_path.write_bytes(mutant)
     try:
         walk(GgufFile(mutant_path))
