@@ -131,13 +131,14 @@ class KvCache:
     def truncate(self, sequence: int, n: int) -> int:
         """Forget all but the first n tokens; returns how many are kept (windows may keep fewer)."""
 
-# --- select: reading a row of logits; each raises LogitsError for NaN, +inf, or nothing above -inf ---
+# --- select: reading a row of logits -------------------------------------------------------------
+# Each raises LogitsError if the row holds NaN or +inf, or nothing above -inf.
 
 def argmax(logits: Floats) -> int:
     """The largest logit's id in (V,); the lowest id of equal ones."""
 
 def top(logits: Floats, k: int) -> tuple[Ids, Floats]:
-    """Ids and logits of the min(k, V) largest in (V,), largest and lowest id first, without -inf."""
+    """Ids and logits of the min(k, V) largest in (V,), largest first, lower ids first; no -inf."""
 
 def log_sum_exp(logits: Floats) -> NDArray[np.float64]:
     """log(sum(exp(row))) of every row of (R, V): (R,) in nats, error about 1e-7."""
