@@ -8,8 +8,7 @@ int Graph::input(std::string_view name) {
   check(name == "tokens" || name == "positions", "a graph has the inputs tokens and positions, not '",
         name, "'");
   ValueType type{ValueKind::kIds, Shape{Axis::kTokens, {}}, -1};
-  values_.push_back({type, nullptr});
-  input_names_.emplace_back(n_values() - 1, name);
+  values_.push_back({type, nullptr, std::string(name)});
   return n_values() - 1;
 }
 
@@ -34,13 +33,6 @@ int Graph::add(std::string_view op_name, std::vector<int> inputs,
   values_.push_back({type, op.get()});
   nodes_.push_back({std::move(op), std::move(inputs), std::move(weights), n_values() - 1});
   return n_values() - 1;
-}
-
-std::string_view Graph::input_name(int value) const {
-  for (const auto& [id, name] : input_names_) {
-    if (id == value) return name;
-  }
-  return {};
 }
 
 void Graph::output(std::string_view name, int value) {

@@ -4,7 +4,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "plan/attrs.h"
@@ -35,7 +34,6 @@ class Graph {
   const ValueType& type(int value) const { return values_[static_cast<size_t>(value)].type; }
   const Op* producer(int value) const { return values_[static_cast<size_t>(value)].op; }
   std::span<const Node> nodes() const { return nodes_; }
-  std::string_view input_name(int value) const;  // empty unless it is one of the graph's inputs
   int n_values() const { return static_cast<int>(values_.size()); }
 
   struct Output {
@@ -48,7 +46,6 @@ class Graph {
   std::vector<Input> values_;
   std::vector<Node> nodes_;
   std::vector<Output> outputs_;
-  std::vector<std::pair<int, std::string>> input_names_;
 };
 
 }  // namespace edgelm

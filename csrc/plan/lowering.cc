@@ -1,5 +1,6 @@
 #include "plan/lowering.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace edgelm {
@@ -22,6 +23,15 @@ Lowering::Lowering(const Graph& graph, const KernelTable& kernels) : kernels_(ke
     result.storage = base.storage;
     result.offset_bytes =
         base.offset_bytes + static_cast<size_t>(result.type.view_offset) * sizeof(float);
+  }
+  for (const Graph::Output& output : graph.outputs()) {
+    const int value = output.value;
+    const bool taken = std::find(outputs_.begin(), outputs_.end(), value) != outputs_.end();
+    const bool view = values_[static_cast<size_t>(value)].storage != value;
+    const bool in_place = !taken && !view &&
+                          graph.producer(value)->partition(Regime::kSmall).split !=
+                              Split::kReplicated;
+    outputs_.push_back(in_place ? value : copied(value));
   }
 }
 

@@ -42,7 +42,11 @@ class Lowering {
              std::vector<int> inputs, std::vector<std::shared_ptr<const Weight>> weights);
   // The rows of `value` as a matmul wants them: one step for each distinct (value, format).
   int quantized(int value, ActFormat format);
+  // A copy of `value`, made anew each time: an output that cannot be written in place.
+  int copied(int value);
 
+  // Of each output of the graph, the value that is written to the caller's rows.
+  const std::vector<int>& outputs() const { return outputs_; }
   const std::vector<LoweredStep>& steps() const { return steps_; }
   const std::vector<LoweredValue>& values() const { return values_; }
 
@@ -52,6 +56,7 @@ class Lowering {
   std::vector<LoweredStep> steps_;
   std::vector<LoweredValue> values_;
   std::map<std::string, int> derived_;
+  std::vector<int> outputs_;
 };
 
 }  // namespace edgelm

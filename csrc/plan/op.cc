@@ -1,7 +1,10 @@
 #include "plan/op.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "plan/lowering.h"
+#include "plan/run_state.h"
 
 namespace edgelm {
 
@@ -52,6 +55,32 @@ void OpArgs::expect(size_t n_inputs, size_t max_weights) const {
   check(inputs.size() == n_inputs, "got ", inputs.size(), " inputs, expected ", n_inputs);
   check(weights.size() <= max_weights, "got ", weights.size(), " weights, expected at most ",
         max_weights);
+}
+
+Range StepContext::rows() const {
+  return partition.split == Split::kTokens ? even_part(n_rows, thread, n_threads)
+                                           : Range{0, n_rows};
+}
+
+Range StepContext::columns() const { return column_part(partition, row_width, thread, n_threads); }
+
+int StepContext::next_chunk(int n) const {
+  if (stopped()) return -1;
+  const int chunk = chunks->fetch_add(1, std::memory_order_relaxed);
+  return chunk < n ? chunk : -1;
+}
+
+bool StepContext::stopped() const { return run.stopped(thread); }
+
+int n_units(const Partition& partition, int row_width) {
+  return (row_width + partition.unit - 1) / partition.unit;
+}
+
+Range column_part(const Partition& partition, int row_width, int i, int n) {
+  if (partition.split != Split::kColumns) return {0, row_width};
+  const Range units = even_part(n_units(partition, row_width), i, n);
+  return {std::min(units.begin * partition.unit, row_width),
+          std::min(units.end * partition.unit, row_width)};
 }
 
 void Op::lower(Lowering& lowering) const { lowering.emit(lowering.node().inputs); }

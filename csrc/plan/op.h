@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <span>
@@ -33,6 +34,7 @@ struct ValueType {
 struct Input {
   ValueType type;
   const Op* op = nullptr;  // what made it; null for the graph's inputs
+  std::string name{};      // of a graph's input: tokens or positions
 };
 
 // The arguments of one Graph::add.
@@ -67,6 +69,10 @@ struct Partition {
   int unit = kGroupRows;
 };
 
+// Units of a row, and the floats of it that thread i of n makes: all unless the split is kColumns.
+int n_units(const Partition& partition, int row_width);
+Range column_part(const Partition& partition, int row_width, int i, int n);
+
 // What a thread reads of an input.
 enum class Access : uint8_t {
   kOwnPart,  // the same rows or columns that it writes
@@ -79,6 +85,15 @@ struct StepMemory {
   size_t thread_bytes = 0;  // a block for each thread
 };
 
+// What a step's memory may depend on.
+struct StepSize {
+  const KernelTable& kernels;
+  std::span<const LoadedWeight* const> weights;
+  Regime regime;
+  int max_rows;  // of its result
+  int n_threads;
+};
+
 // What one thread sees of one phase of one step of a run.
 struct StepContext {
   RunState& run;
@@ -89,6 +104,7 @@ struct StepContext {
   Partition partition;
   int thread, n_threads;
   int phase;
+  std::atomic<int>* chunks;  // taken so far in this phase
   int n_rows;       // of the result: T or R; never 0
   int row_width;    // of the result, in floats
   std::span<const Rows> in;
@@ -123,21 +139,31 @@ class Op {
   virtual Partition partition(Regime regime) const = 0;
   virtual Access reads(int /*input*/, Regime) const { return Access::kOwnPart; }
   virtual int phases(Regime) const { return 1; }  // a barrier stands between two phases
-  virtual StepMemory memory(const KernelTable&, Regime, int /*max_rows*/, int /*n_threads*/) const {
-    return {};
-  }
+  virtual StepMemory memory(const StepSize&) const { return {}; }
+
+  // Throws kArgument if a batch would make run() read outside the weights. Before any compute.
+  virtual void check_batch(const Batch&, std::span<const LoadedWeight* const>) const {}
 
   // Does this thread's part of c.phase. It may throw: the run then ends with that exception.
   virtual void run(const StepContext& c) const = 0;
 
-  // Multiply-adds of `rows` rows, and a name such as "linear-q4_1"; for profiles.
-  virtual double macs(int /*rows*/) const { return 0; }
+  // For profiles: the kernel's name without its ISA, as in "matvec-q4_1", and the multiply-adds of a
+  // run on that many rows.
+  virtual std::string kernel(std::span<const LoadedWeight* const>, Regime) const { return name_; }
+  virtual double macs(std::span<const LoadedWeight* const>, int /*n_rows*/) const { return 0; }
 
   const std::string& name() const { return name_; }
 
- private:
+ protected:
   friend std::unique_ptr<Op> make_op(std::string_view name);
   std::string name_;
+};
+
+// A step that has no node of its own: what a Lowering derives.
+class DerivedOp : public Op {
+ public:
+  explicit DerivedOp(std::string_view name) { name_ = name; }
+  ValueType infer(const OpArgs&) final { return {}; }
 };
 
 // The op of that name in ops.def; throws kArgument listing them all if there is none.

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iosfwd>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,14 +43,19 @@ struct LoadedWeight {
   QuantType type = QuantType::f32;
   int n = 0, k = 0, n_matrices = 1;
 
-  const float* floats = nullptr;      // kFloats: n * k values
-  const uint8_t* packed = nullptr;    // kPacked, and kTable if the weight is packed anyway
-  size_t group_bytes = 0;             // of 16 packed rows
-  size_t matrix_bytes = 0;            // of one of the n_matrices
-  std::shared_ptr<const File> file;   // kTable otherwise: rows are read when they are needed
-  uint64_t offset = 0;
+  const float* floats = nullptr;    // kFloats: n_matrices * n * k values
 
-  // kTable: decodes row `row` into k floats. `scratch` holds table_scratch_bytes(). Throws kIo.
+  const uint8_t* packed = nullptr;  // kPacked, and kTable if the weight is packed anyway
+  size_t group_bytes = 0;           // of 16 packed rows
+  size_t matrix_bytes = 0;          // of one of the n_matrices
+
+  // kTable: rows come from the packed groups, the file or the constant, the first that there is.
+  void (*unpack_row)(const uint8_t* group, int32_t row, int32_t k, float* out) = nullptr;
+  std::shared_ptr<const File> file;
+  uint64_t offset = 0;
+  const float* constant = nullptr;
+
+  // kTable: decodes one row into k floats. `scratch` holds table_scratch_bytes(). Throws kIo.
   void read_row(int row, std::span<std::byte> scratch, float* out) const;
   size_t table_scratch_bytes() const;
 };

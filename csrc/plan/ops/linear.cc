@@ -1,0 +1,104 @@
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+#include "plan/lowering.h"
+#include "plan/op.h"
+
+namespace edgelm {
+namespace {
+
+// Groups of 16 columns between two looks at the cancel flag.
+constexpr int kGroupsAtOnce = 64;
+
+// out(T, N) = x(T, K) * w(N, K)^T + bias(N)
+class Linear final : public Op {
+ public:
+  ValueType infer(const OpArgs& args) override {
+    args.expect(1, 2);
+    const Shape& x = args.floats(0);
+    const Weight& w = args.weight(0);
+    check(w.shape.size() == 2, "weight ", w, " must have the shape (N, K)");
+    check(w.k() == x.row_width(), "the rows of weight ", w, " have ", w.k(), " values, those of x ",
+          x, " have ", x.row_width());
+    const Weight* bias = args.optional_weight(1);
+    if (bias != nullptr) {
+      check(bias->shape == std::vector<int>{w.n()}, "bias ", *bias, " must have the shape (",
+            w.n(), ")");
+    }
+    return {ValueKind::kFloats, {x.axis, {w.n()}}};
+  }
+
+  WeightUse weight_use(int weight) const override {
+    return weight == 0 ? WeightUse::kPacked : WeightUse::kFloats;
+  }
+
+  void lower(Lowering& lowering) const override {
+    const QuantType type = lowering.node().weights[0]->type;
+    const ActFormat format = lowering.kernels().weight[static_cast<int>(type)].act;
+    lowering.emit({lowering.quantized(lowering.node().inputs[0], format)});
+  }
+
+  Partition partition(Regime regime) const override {
+    return {regime == Regime::kSmall ? Split::kColumns : Split::kDynamic, kGroupRows};
+  }
+  Access reads(int, Regime) const override { return Access::kAll; }
+  StepMemory memory(const StepSize&) const override { return {0, kMatmulScratchBytes}; }
+
+  void run(const StepContext& c) const override {
+    const int n_groups = (c.row_width + kGroupRows - 1) / kGroupRows;
+    if (c.regime == Regime::kSmall) {
+      const Range columns = c.columns();
+      const Range groups{columns.begin / kGroupRows, (columns.end + kGroupRows - 1) / kGroupRows};
+      for (int g = groups.begin; g < groups.end && !c.stopped(); g += kGroupsAtOnce) {
+        multiply(c, {g, std::min(g + kGroupsAtOnce, groups.end)});
+      }
+      return;
+    }
+    // Enough chunks that the threads end together, each wide enough to pay for its start.
+    const int at_once = std::clamp(n_groups / (8 * c.n_threads), 1, 8);
+    const int n_chunks = (n_groups + at_once - 1) / at_once;
+    for (int i = c.next_chunk(n_chunks); i >= 0; i = c.next_chunk(n_chunks)) {
+      multiply(c, {i * at_once, std::min((i + 1) * at_once, n_groups)});
+    }
+  }
+
+  std::string kernel(std::span<const LoadedWeight* const> weights, Regime regime) const override {
+    return std::string(regime == Regime::kSmall ? "matvec-" : "matmul-") +
+           info(weights[0]->type).name;
+  }
+  double macs(std::span<const LoadedWeight* const> weights, int n_rows) const override {
+    return static_cast<double>(weights[0]->n) * weights[0]->k * n_rows;
+  }
+
+ private:
+  static void multiply(const StepContext& c, Range groups) {
+    const LoadedWeight& w = *c.weights[0];
+    const int begin = groups.begin * kGroupRows;
+    const int end = std::min(groups.end * kGroupRows, w.n);
+    MatmulArgs args{};
+    args.groups = w.packed + static_cast<size_t>(groups.begin) * w.group_bytes;
+    args.n_rows = end - begin;
+    args.k = w.k;
+    args.act = reinterpret_cast<const uint8_t*>(c.in[0].data);
+    args.act_stride = c.in[0].stride_bytes;
+    args.n_tokens = c.n_rows;
+    args.out = c.out[0] + begin;
+    args.out_stride = c.out.stride_bytes / sizeof(float);
+    args.scratch = reinterpret_cast<uint8_t*>(c.thread_memory.data());
+    args.form = MatmulForm::kAuto;
+    c.kernels.weight[static_cast<int>(w.type)].matmul(args);
+    if (c.weights.size() < 2 || c.weights[1] == nullptr) return;
+    const float* bias = c.weights[1]->floats + begin;
+    for (int t = 0; t < c.n_rows; ++t) {
+      float* out = c.out[t] + begin;
+      c.kernels.add(out, bias, end - begin, out);
+    }
+  }
+};
+
+}  // namespace
+
+EDGELM_OP(linear, Linear)
+
+}  // namespace edgelm

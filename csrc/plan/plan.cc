@@ -1,0 +1,283 @@
+#include "plan/plan.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+#include "kernels/dispatch.h"
+#include "plan/kv_cache.h"
+
+namespace edgelm {
+namespace {
+
+constexpr size_t kMaxInputs = 8;
+
+using Clock = std::chrono::steady_clock;
+
+int64_t ns_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
+}
+
+const Limits& checked(const Limits& limits) {
+  check(limits.n_batch >= 1, "n_batch is ", limits.n_batch, ", expected at least 1");
+  check(limits.max_rows >= 1, "max_rows is ", limits.max_rows, ", expected at least 1");
+  check(limits.n_threads >= 1 && limits.n_threads <= 1024, "n_threads is ", limits.n_threads,
+        ", expected 1 to 1024");
+  return limits;
+}
+
+// Holds the flag that a plan is running.
+class Running {
+ public:
+  explicit Running(std::atomic<bool>& flag) : flag_(flag) {
+    if (flag_.exchange(true, std::memory_order_acquire)) {
+      fail(ErrorKind::kBusy, "this plan is running on another thread; run it once at a time");
+    }
+  }
+  ~Running() { flag_.store(false, std::memory_order_release); }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+}  // namespace
+
+// The run in progress.
+struct Plan::Active {
+  const Batch& batch;
+  KvCache* cache;
+  std::span<float* const> outputs;
+  std::vector<Timing>& timings;
+  std::vector<Traced>* trace;
+};
+
+Plan::Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll& poll)
+    : graph_(std::move(graph)),
+      limits_(checked(limits)),
+      kernels_(active_kernels()),
+      lowering_(*graph_, kernels_),
+      weights_(lowering_, limits.n_threads, poll),
+      barrier_(limits.n_threads) {
+  check(!graph_->outputs().empty(), "the graph has no output; name one with Graph.output");
+  const auto add_schedule = [&](Regime regime, int max_tokens) {
+    schedules_.push_back(make_schedule(*graph_, lowering_, weights_, regime,
+                                       {max_tokens, limits.max_rows, limits.n_threads}));
+  };
+  add_schedule(Regime::kSmall, std::min(limits.n_batch, kSmallTokens));
+  if (limits.n_batch > kSmallTokens) add_schedule(Regime::kLarge, limits.n_batch);
+
+  int n_counters = 1;
+  for (const Schedule& schedule : schedules_) {
+    thread_arenas_ = std::max(thread_arenas_, schedule.shared_bytes);
+    thread_bytes_ = std::max(thread_bytes_, schedule.thread_bytes);
+    n_counters = std::max(n_counters, schedule.n_counters);
+    timings_.emplace_back(schedule.steps.size());
+  }
+  arena_ = Memory(thread_arenas_ + thread_bytes_ * static_cast<size_t>(limits.n_threads));
+  state_ = std::make_unique<RunState>(n_counters);
+}
+
+int Plan::output_rows(int output, const Batch& batch) const {
+  const int value = graph_->outputs()[static_cast<size_t>(output)].value;
+  return graph_->type(value).shape.axis == Axis::kTokens ? batch.n_tokens() : batch.n_rows();
+}
+
+void Plan::check_batch(const Batch& batch) const {
+  const int n = batch.n_tokens();
+  check(n >= 1 && n <= limits_.n_batch, "a batch of ", n, " tokens, expected 1 to ",
+        limits_.n_batch);
+  check(batch.position.size() == batch.token.size(), "got ", batch.position.size(),
+        " positions for ", n, " tokens");
+  check(batch.sequence.size() == batch.token.size(), "got ", batch.sequence.size(),
+        " sequences for ", n, " tokens");
+  check(batch.n_rows() <= limits_.max_rows, "got ", batch.n_rows(), " wanted rows, expected at most ",
+        limits_.max_rows);
+  for (size_t i = 0; i < batch.wanted.size(); ++i) {
+    check(batch.wanted[i] >= 0 && batch.wanted[i] < n, "wanted index ", batch.wanted[i],
+          " is outside the batch of ", n, " tokens");
+    check(i == 0 || batch.wanted[i - 1] < batch.wanted[i], "wanted indices must rise, got ",
+          batch.wanted[i], " after ", i == 0 ? 0 : batch.wanted[i - 1]);
+  }
+  for (const int32_t position : batch.position) {
+    check(position >= 0, "position ", position, " is negative");
+  }
+  for (const Step& step : schedules_[0].steps) step.op->check_batch(batch, step.weights);
+}
+
+Plan::Status Plan::run(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
+                       const Poll& poll) {
+  const Running running(running_);
+  return execute(batch, cache, outputs, poll, nullptr);
+}
+
+std::vector<Traced> Plan::trace(const Batch& batch, KvCache* cache) {
+  const Running running(running_);
+  std::vector<std::vector<float>> buffers;
+  std::vector<float*> outputs;
+  for (size_t i = 0; i < graph_->outputs().size(); ++i) {
+    const Shape& shape = graph_->type(graph_->outputs()[i].value).shape;
+    buffers.emplace_back(static_cast<size_t>(output_rows(static_cast<int>(i), batch)) *
+                         static_cast<size_t>(shape.row_width()));
+    outputs.push_back(buffers.back().data());
+  }
+  std::vector<Traced> results(static_cast<size_t>(graph_->n_values()));
+  execute(batch, cache, outputs, {}, &results);
+  std::vector<Traced> of_nodes;
+  for (const Node& node : graph_->nodes()) {
+    of_nodes.push_back(std::move(results[static_cast<size_t>(node.result)]));
+  }
+  return of_nodes;
+}
+
+Plan::Status Plan::execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
+                           const Poll& poll, std::vector<Traced>* trace) {
+  check_batch(batch);
+  if (cache != nullptr) cache->reserve(batch);
+  const size_t i = batch.n_tokens() <= schedules_[0].max_tokens ? 0 : 1;
+  const Active active{batch, cache, outputs, timings_[i], trace};
+  state_->begin(&poll);
+  ThreadPool::instance().run(limits_.n_threads,
+                             [&](int thread) { walk(schedules_[i], active, thread); });
+  if (state_->finish()) return Status::kCancelled;
+  if (cache != nullptr) cache->commit(batch);
+  return Status::kDone;
+}
+
+Rows Plan::locate(const Place& place, const Active& active, int thread) const {
+  switch (place.space) {
+    case Place::Space::kNone:
+      return {};
+    case Place::Space::kShared:
+      return {arena_.data() + place.offset, place.stride_bytes};
+    case Place::Space::kThread:
+      return {arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(thread) +
+                  place.offset,
+              place.stride_bytes};
+    case Place::Space::kOutput:
+      return {reinterpret_cast<std::byte*>(active.outputs[static_cast<size_t>(place.output)]) +
+                  place.offset,
+              place.stride_bytes};
+  }
+  return {};
+}
+
+// One thread's way through all steps. Every thread passes every barrier, also after a stop, and a
+// stop that one thread saw before a barrier is seen by all after it.
+void Plan::walk(const Schedule& schedule, const Active& active, int thread) {
+  const bool timed = profiling_ && thread == 0;
+  std::byte* const own = arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(thread);
+  std::array<Rows, kMaxInputs> in;
+  for (size_t s = 0; s < schedule.steps.size(); ++s) {
+    const Step& step = schedule.steps[s];
+    const auto start = timed ? Clock::now() : Clock::time_point{};
+    if (step.barrier) barrier_.wait();
+    const auto ready = timed ? Clock::now() : Clock::time_point{};
+    const int n_rows = step.axis == Axis::kTokens ? active.batch.n_tokens() : active.batch.n_rows();
+    for (size_t i = 0; i < step.in.size(); ++i) in[i] = locate(step.in[i], active, thread);
+    for (int phase = 0; phase < step.n_phases; ++phase) {
+      if (phase > 0) barrier_.wait();
+      if (n_rows == 0 || state_->stopped(thread)) continue;
+      const StepContext context{*state_,
+                                active.batch,
+                                active.cache,
+                                kernels_,
+                                schedule.regime,
+                                step.partition,
+                                thread,
+                                limits_.n_threads,
+                                phase,
+                                &state_->counter(step.first_counter + phase),
+                                n_rows,
+                                step.row_width,
+                                {in.data(), step.in.size()},
+                                locate(step.out, active, thread),
+                                step.weights,
+                                {arena_.data() + step.shared_offset, step.shared_bytes},
+                                {own + step.thread_offset, step.thread_bytes}};
+      try {
+        step.op->run(context);
+      } catch (...) {
+        state_->fail(std::current_exception());
+      }
+    }
+    if (timed) {
+      Timing& timing = active.timings[s];
+      timing.wait_ns += ns_between(start, ready);
+      timing.ns += ns_between(ready, Clock::now());
+      timing.rows += n_rows;
+      ++timing.runs;
+    }
+    if (active.trace != nullptr) {
+      barrier_.wait();
+      if (thread == 0 && !state_->stopped(thread)) keep(step.value, schedule, active);
+      barrier_.wait();
+    }
+  }
+}
+
+// Copies a value, and the views of it, before a later step takes its place.
+void Plan::keep(int value, const Schedule& schedule, const Active& active) const {
+  for (size_t id = 0; id < active.trace->size(); ++id) {
+    const LoweredValue& lowered = lowering_.values()[id];
+    if (lowered.storage != value) continue;
+    Traced& traced = (*active.trace)[id];
+    traced.shape = lowered.type.shape;
+    if (lowered.type.kind != ValueKind::kFloats) continue;
+    traced.n_rows = traced.shape.axis == Axis::kTokens ? active.batch.n_tokens()
+                                                       : active.batch.n_rows();
+    const Rows rows = locate(schedule.places[id], active, 0);
+    const auto width = static_cast<size_t>(traced.shape.row_width());
+    traced.values.resize(static_cast<size_t>(traced.n_rows) * width);
+    for (int r = 0; r < traced.n_rows; ++r) {
+      std::copy_n(rows[r], width, traced.values.data() + static_cast<size_t>(r) * width);
+    }
+  }
+}
+
+int Plan::node_of(int value) const {
+  for (size_t i = 0; i < graph_->nodes().size(); ++i) {
+    if (graph_->nodes()[i].result == value) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+std::vector<StepProfile> Plan::profile() {
+  const Running running(running_);
+  profiling_ = true;
+  std::vector<StepProfile> profiles;
+  for (size_t i = 0; i < schedules_.size(); ++i) {
+    for (size_t s = 0; s < schedules_[i].steps.size(); ++s) {
+      const Step& step = schedules_[i].steps[s];
+      Timing& timing = timings_[i][s];
+      if (timing.runs == 0) continue;
+      StepProfile profile;
+      profile.name = step.op->kernel(step.weights, schedules_[i].regime) + "-" + kernels_.isa;
+      profile.node = node_of(step.value);
+      profile.ns = timing.ns;
+      profile.wait_ns = timing.wait_ns;
+      profile.runs = timing.runs;
+      profile.barrier = step.barrier;
+      profile.macs = step.op->macs(step.weights, 1) * static_cast<double>(timing.rows);
+      for (const LoadedWeight* weight : step.weights) {
+        if (weight == nullptr) continue;
+        const size_t matrices = static_cast<size_t>(weight->n_matrices) * weight->matrix_bytes;
+        const size_t floats = weight->floats == nullptr
+                                  ? 0
+                                  : static_cast<size_t>(weight->n) *
+                                        static_cast<size_t>(weight->k) * sizeof(float);
+        profile.bytes += static_cast<double>((matrices + floats)) *
+                         static_cast<double>(timing.runs);
+      }
+      profiles.push_back(std::move(profile));
+      timing = {};
+    }
+  }
+  return profiles;
+}
+
+}  // namespace edgelm

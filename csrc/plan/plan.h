@@ -1,0 +1,104 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/arena.h"
+#include "plan/batch.h"
+#include "plan/graph.h"
+#include "plan/loader.h"
+#include "plan/run_state.h"
+#include "plan/schedule.h"
+
+namespace edgelm {
+
+class KvCache;
+
+struct Limits {
+  int n_batch = 512;   // tokens of a run
+  int max_rows = 512;  // wanted rows of a run
+  int n_threads = 1;
+};
+
+// What one op made in a run: n_rows rows of the shape's widths.
+struct Traced {
+  Shape shape;
+  int n_rows = 0;
+  std::vector<float> values;  // empty for a KV handle
+};
+
+// Since profile() was last called.
+struct StepProfile {
+  std::string name;    // of the kernel: matvec-q4_1-avx2
+  int node = -1;       // in the order of Graph::add; -1 for a derived step
+  int64_t ns = 0;      // on the caller's thread
+  int64_t wait_ns = 0;  // at the barrier before it
+  double bytes = 0;    // of weights
+  double macs = 0;
+  int64_t runs = 0;
+  bool barrier = false;
+};
+
+// A compiled graph: loaded weights, one arena, and the flat steps of its two regimes.
+class Plan {
+ public:
+  enum class Status { kDone, kCancelled };
+
+  // Loads the weights. Throws kArgument, kIo, kUnsupportedModel, kMemory, or what `poll` throws.
+  Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll& poll);
+
+  // Throws kArgument unless T, R, ids, positions and wanted rows are in range. run() does it too.
+  void check_batch(const Batch& batch) const;
+
+  // Runs a batch; outputs[i] gets the rows of output i. Nothing is allocated. Throws kBusy if the
+  // plan is running, kArgument and kCacheFull before any compute, and what a step or poll throws;
+  // then, and if it is cancelled, the cache's lengths are as before.
+  Status run(const Batch& batch, KvCache* cache, std::span<float* const> outputs, const Poll& poll);
+
+  // Runs a batch and keeps every node's result.
+  std::vector<Traced> trace(const Batch& batch, KvCache* cache);
+
+  // Per step since the last call; the first call only starts the recording.
+  std::vector<StepProfile> profile();
+
+  const Graph& graph() const { return *graph_; }
+  const Limits& limits() const { return limits_; }
+  const char* isa() const { return kernels_.isa; }
+  size_t weight_bytes() const { return weights_.n_bytes(); }
+  size_t arena_bytes() const { return arena_.size(); }
+  int output_rows(int output, const Batch& batch) const;
+
+ private:
+  struct Timing {
+    int64_t ns = 0, wait_ns = 0, runs = 0;
+    int64_t rows = 0;
+  };
+  struct Active;
+
+  Status execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
+                 const Poll& poll, std::vector<Traced>* trace);
+  void walk(const Schedule& schedule, const Active& active, int thread);
+  void keep(int value, const Schedule& schedule, const Active& active) const;
+  int node_of(int value) const;
+  Rows locate(const Place& place, const Active& active, int thread) const;
+
+  std::shared_ptr<const Graph> graph_;
+  Limits limits_;
+  const KernelTable& kernels_;
+  Lowering lowering_;
+  WeightStore weights_;
+  std::vector<Schedule> schedules_;  // small, and large if n_batch reaches it
+  Memory arena_;
+  size_t thread_arenas_ = 0;  // where they begin, and the bytes of each
+  size_t thread_bytes_ = 0;
+  std::unique_ptr<RunState> state_;
+  Barrier barrier_;
+  std::vector<std::vector<Timing>> timings_;  // of each schedule's steps
+  bool profiling_ = false;
+  std::atomic<bool> running_{false};
+};
+
+}  // namespace edgelm
