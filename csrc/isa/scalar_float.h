@@ -22,6 +22,8 @@ static inline Floats load_f16(const uint16_t* p) {
   return Floats{to_float(f16{p[0]}), to_float(f16{p[1]}), to_float(f16{p[2]}), to_float(f16{p[3]})};
 }
 
+static inline Floats splat_f16(const uint16_t* p) { return to_float(f16{*p}) - Floats{}; }
+
 static inline void store_f16(uint16_t* p, Floats x) {
   for (int i = 0; i < kLanes; ++i) p[i] = to_f16(x[i]).bits;
 }

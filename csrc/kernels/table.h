@@ -48,9 +48,9 @@ struct WeightKernels {
 
 enum class GluKind : uint8_t { kSilu, kGelu, kGeluTanh, kRelu, kRelu2, kSigmoid, kTanh };
 
-// One attention task: all query heads that share one K/V head, for n_tokens queries of a sequence.
-// Declared with its arguments in kernels/attention.h.
+// In kernels/attention.h.
 struct AttentionArgs;
+struct KvStore;
 
 struct KernelTable {
   const char* isa;
@@ -73,8 +73,11 @@ struct KernelTable {
   // Rotates the first 2 * n_pairs of one head. cos_sin: n_pairs cosines, then n_pairs sines.
   void (*rope)(const float* x, const float* cos_sin, int32_t n_pairs, int32_t head_width,
                bool interleaved, float* out);
-  void (*to_f16)(const float* x, int32_t n, uint16_t* out);
+
+  // The KV cache: one token into its tiles; attention, and the merge of its partials into `out`.
+  void (*store_kv)(const KvStore& store);
   void (*attention)(const AttentionArgs& args);
+  void (*merge_attention)(const AttentionArgs& args);
 };
 
 // Every unit of csrc/kernels/units is compiled once per ISA, and exports one function that fills in its

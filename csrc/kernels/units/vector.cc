@@ -136,15 +136,6 @@ void rope(const float* x, const float* cos_sin, int32_t n_pairs, int32_t head_wi
                     [](Floats v) { return v; });
 }
 
-void to_f16(const float* x, int32_t n, uint16_t* out) {
-  int32_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store_f16(out + i, load(x + i));
-  if (i == n) return;
-  uint16_t rest[kLanes];
-  store_f16(rest, load_first(x + i, n - i));
-  __builtin_memcpy(out + i, rest, static_cast<size_t>(n - i) * sizeof(uint16_t));
-}
-
 }  // namespace
 }  // namespace edgelm
 
@@ -159,5 +150,4 @@ EDGELM_UNIT(vector) {
   table.activation = activation;
   table.gated = gated;
   table.rope = rope;
-  table.to_f16 = to_f16;
 }
