@@ -16,5 +16,6 @@ void quant(pybind11::module_& m);
 // The weight type of that name, as in quants.def; throws kArgument naming them all.
 QuantType quant_named(const std::string& name);
 void gguf(pybind11::module_& m);
+void tokenize(pybind11::module_& m);
 
 }  // namespace edgelm::bind

@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, m) {
   edgelm::bind::quant(m);
   edgelm::bind::gguf(m);
   edgelm::bind::select(m);
+  edgelm::bind::tokenize(m);
 }

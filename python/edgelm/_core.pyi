@@ -49,6 +49,43 @@ class GgufFile:
     def read(self, tensor: TensorInfo) -> NDArray[np.uint8]:
         """The tensor's raw bytes (for tests, `info` and small tables)."""
 
+# --- tokenizer ---------------------------------------------------------------------------------
+
+class Tokenizer:
+    """The vocabulary of a file and the model that splits text into it. Immutable.
+
+    Raises ModelFormatError for broken arrays, ValueError for a malformed pattern.
+    """
+
+    def __init__(
+        self,
+        file: GgufFile,
+        *,
+        model: str,  # "bpe" or "sentencepiece"
+        patterns: Sequence[str],  # of BPE's pre-tokenizer, applied one after the other
+        whole_words: bool,  # a word that is a token is not merged
+        space_prefix: bool,
+        remove_extra_spaces: bool,
+        strip_after: bool,  # blanks after a control token belong to it
+        unknown: int,  # -1: none
+        control: Sequence[str],  # names to be taken as control tokens, whatever the file says
+        user_defined: Sequence[str],
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def find(self, name: str) -> int:
+        """The id of the token that decodes to `name`, special ones included; -1 if none."""
+    def token_bytes(self, id: int) -> bytes: ...
+    def partition(self, text: str, parse_special: bool) -> list[str | int]:
+        """The text between special tokens, and their ids."""
+    def encode(self, text: str, parse_special: bool) -> list[int]:
+        """UnicodeEncodeError for an unpaired surrogate. Releases the GIL."""
+    def encode_fragment(self, text: str, first: bool) -> list[int]:
+        """A text of partition(); `first`: it begins the text or follows a special token."""
+    def decode(self, ids: Sequence[int], special: bool) -> bytes: ...
+
+def split(patterns: Sequence[str], text: str) -> list[str]:
+    """The pieces that a pre-tokenizer cuts text into (for tests)."""
+
 # --- graph and plan ----------------------------------------------------------------------------
 
 class Weight:

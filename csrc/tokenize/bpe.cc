@@ -1,0 +1,86 @@
+#include "tokenize/bpe.h"
+
+#include <bit>
+
+#include "core/error.h"
+
+namespace edgelm {
+namespace {
+
+size_t hash_pair(uint64_t tokens) {
+  static const uint64_t seed = hash_bytes({});
+  const uint64_t hash = (tokens ^ seed) * 0x9E3779B97F4A7C15;
+  return (hash ^ hash >> 32) * 0x9E3779B97F4A7C15 >> 24;
+}
+
+}  // namespace
+
+BpeModel::BpeModel(const Vocabulary& vocabulary, std::span<const std::string_view> merges,
+                   std::vector<Pattern> patterns, Options options)
+    : vocabulary_(vocabulary), patterns_(std::move(patterns)), options_(options) {
+  pairs_.resize(std::bit_ceil(merges.size() * 2 + 2));
+  for (size_t i = 0; i < merges.size(); ++i) add(merges[i], static_cast<uint32_t>(i));
+}
+
+void BpeModel::add(std::string_view merge, uint32_t rank) {
+  const size_t space = merge.find(' ', 1);
+  const auto bad = [&](std::string_view why) {
+    fail(ErrorKind::kModelFormat, "tokenizer.ggml.merges[", rank, "] '", merge, "' ", why);
+  };
+  if (merge.empty() || space == std::string_view::npos) bad("is not two tokens and a blank");
+  // The vocabulary is spelled in bytes, so both sides are first brought to bytes.
+  std::string joined;
+  append_byte_level(merge.substr(0, space), joined);
+  const size_t left_size = joined.size();
+  append_byte_level(merge.substr(space + 1), joined);
+  const std::string_view both = joined;
+  const int32_t left = vocabulary_.find(both.substr(0, left_size));
+  const int32_t right = vocabulary_.find(both.substr(left_size));
+  const int32_t id = vocabulary_.find(both);
+  if (left < 0 || right < 0 || id < 0) bad("names a token that tokenizer.ggml.tokens lacks");
+  const uint64_t tokens = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
+  const size_t mask = pairs_.size() - 1;
+  size_t slot = hash_pair(tokens) & mask;
+  while (pairs_[slot].tokens != kEmpty && pairs_[slot].tokens != tokens) slot = (slot + 1) & mask;
+  if (pairs_[slot].tokens == kEmpty) pairs_[slot] = {tokens, {rank, id}};
+}
+
+Join BpeModel::find(int32_t left, int32_t right) const {
+  if ((left | right) < 0) return {};
+  const uint64_t tokens = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
+  const size_t mask = pairs_.size() - 1;
+  for (size_t slot = hash_pair(tokens) & mask;; slot = (slot + 1) & mask) {
+    if (pairs_[slot].tokens == tokens) return pairs_[slot].join;
+    if (pairs_[slot].tokens == kEmpty) return {};
+  }
+}
+
+void BpeModel::encode(std::string_view fragment, bool, std::vector<int32_t>& ids) const {
+  Merger merger;
+  split(fragment, 0, merger, ids);
+}
+
+void BpeModel::split(std::string_view piece, size_t pattern, Merger& merger,
+                     std::vector<int32_t>& ids) const {
+  if (pattern == patterns_.size()) return encode_word(piece, merger, ids);
+  patterns_[pattern].split(piece,
+                           [&](std::string_view part) { split(part, pattern + 1, merger, ids); });
+}
+
+void BpeModel::encode_word(std::string_view word, Merger& merger, std::vector<int32_t>& ids) const {
+  if (options_.whole_words) {
+    const int32_t id = vocabulary_.find(word);
+    if (id >= 0) return ids.push_back(id);
+  }
+  merger.clear();
+  for (size_t i = 0; i < word.size(); ++i) {
+    merger.add(vocabulary_.of_byte(static_cast<uint8_t>(word[i])), i, 1);
+  }
+  merger.run([this](const Symbol& left, const Symbol& right) { return find(left.id, right.id); });
+  merger.each([&](const Symbol& symbol) {
+    const int32_t id = symbol.id >= 0 ? symbol.id : options_.unknown;
+    if (id >= 0) ids.push_back(id);
+  });
+}
+
+}  // namespace edgelm

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "tokenize/merge.h"
+#include "tokenize/model.h"
+#include "tokenize/normalizer.h"
+#include "tokenize/vocabulary.h"
+
+namespace edgelm {
+
+// SentencePiece's byte-pair encoding: of all neighbours whose joined text is a token, the pair with
+// the highest score is joined first; characters without a token become their bytes' tokens. Source:
+// arXiv:1808.06226.
+class SentencePieceModel final : public TokenModel {
+ public:
+  SentencePieceModel(const Vocabulary& vocabulary, Normalizer normalizer, int32_t unknown);
+
+  void encode(std::string_view fragment, bool first, std::vector<int32_t>& ids) const override;
+
+ private:
+  // How an unused token was last joined: the bytes of its left part.
+  using Splits = std::unordered_map<std::string_view, size_t>;
+
+  void encode_run(std::string_view text, Merger& merger, Splits& splits,
+                  std::vector<int32_t>& ids) const;
+  void put(std::string_view piece, int32_t id, const Splits& splits,
+           std::vector<int32_t>& ids) const;
+  void put_bytes(std::string_view piece, std::vector<int32_t>& ids) const;
+  bool joinable(char left, char right) const {
+    return pairs_[static_cast<uint8_t>(left)][static_cast<uint8_t>(right) >> 6] >>
+               (static_cast<uint8_t>(right) & 63) &
+           1;
+  }
+
+  const Vocabulary& vocabulary_;
+  Normalizer normalizer_;
+  int32_t unknown_;
+  bool has_unused_ = false;
+  // Which bytes stand side by side in any token: text is cut wherever none could reach across.
+  std::array<std::array<uint64_t, 4>, 256> pairs_{};
+};
+
+}  // namespace edgelm

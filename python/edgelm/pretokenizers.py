@@ -1,0 +1,118 @@
+r"""Pre-tokenizers: how text is cut into words before byte-pair merging, by their names in GGUF.
+
+Each is a list of regular expressions that cut one after the other; the matches and what lies
+between them become pieces. They are those of the models' own tokenizer.json. Where llama.cpp
+approximates one (its std::regex knows neither \p{Lu} nor (?i:...)), the model's is kept. The
+dialect is that of csrc/tokenize/pattern.h, a part of what the `regex` package understands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class PreTokenizer:
+    """The patterns of one family, and what its files leave unsaid."""
+
+    patterns: tuple[str, ...]
+    whole_words: bool = False  # a word that is a token is not merged ("ignore_merges")
+    add_bos: bool = False  # unless the file says
+    nfc: bool = False  # text is brought to Unicode's composed form first
+
+
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_MARKS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
+_LINES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_CASED = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+",
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*",
+)
+# Letters with case, as DeepSeek LLM lists them.
+_CASED_LETTERS = (
+    "A-Za-z\xb5\xc0-\xd6\xd8-\xf6\xf8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373"
+    "\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5"
+    "\u03f7-\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba"
+    "\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45"
+    "\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe"
+    "\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc"
+    "\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134"
+    "\u2139\u213c-\u213f\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee"
+    "\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf"
+    "\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f"
+    "\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2"
+    "\U000118a0-\U000118df\U0001e900-\U0001e943"
+)
+_HAN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+_PUNCTUATION = r"[\p{P}$+<=>^`|~]+"  # what the tokenizers library calls punctuation
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_LLAMA3 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}|{_LINES}"
+_QWEN2 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}|{_MARKS}|{_LINES}"
+_TEKKEN = rf"{_CASED[0]}|{_CASED[1]}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_LINES}"
+_GPT4O = (
+    rf"{_CASED[0]}{_CONTRACTIONS}?|{_CASED[1]}{_CONTRACTIONS}?|\p{{N}}{{1,3}}"
+    rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_LINES}"
+)
+_DEEPSEEK3 = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
+    r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|" + _LINES
+)
+_BAILING = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+_SEED = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_LINES}"
+_EXAONE_MOE = (
+    rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+_BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
+
+_gpt2 = PreTokenizer((_GPT2,))
+_digits = PreTokenizer((r"\p{N}", _GPT2))
+_llama3 = PreTokenizer((_LLAMA3,))
+_qwen2 = PreTokenizer((_QWEN2,))
+
+# llama.cpp's for files that name none.
+DEFAULT = PreTokenizer((r"[\p{P}$+<=>^|~]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"))
+
+_FAMILIES: dict[PreTokenizer, str] = {
+    DEFAULT: "default",
+    _gpt2: """gpt-2 phi-2 exaone4 jais trillion granite-docling mellum gigachat a.x-4.0 modern-bert
+        roberta-bpe jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code""",
+    replace(_gpt2, nfc=True): "mpt olmo",
+    _digits: "smollm starcoder refact codeshell exaone minerva-7b mellum2",
+    replace(_digits, nfc=True): "command-r",
+    replace(_llama3, whole_words=True, add_bos=True): """llama-bpe llama3 llama-v3 falcon3 falcon-h1
+        pixtral midm-2.0 lfm2 jina-v5-nano""",
+    _llama3: "dbrx smaug-bpe glm4 chatglm-bpe",
+    replace(_qwen2, nfc=True): """qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan kormo f2llmv2""",
+    _qwen2: "grok-2 solar-open",
+    PreTokenizer(
+        (
+            r"[\r\n]",
+            rf"\s?[{_CASED_LETTERS}]+",
+            "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+            r"(?<!\s)\s++$",  # the model's is \s+$, which takes quadratic time in long runs
+            _HAN,
+            r"\p{N}",
+        )
+    ): "deepseek-llm",
+    PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _HAN, r"\p{N}")): "deepseek-coder",
+    PreTokenizer(
+        (r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", _DEEPSEEK3)
+    ): "deepseek-v3 hunyuan-dense joyai-llm hy_v4",
+    PreTokenizer((_PUNCTUATION, _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")): "falcon",
+    PreTokenizer((_TEKKEN,), whole_words=True, add_bos=True): "tekken",
+    PreTokenizer((_GPT4O,)): "gpt-4o llama4 kanana2 talkie minimax-m2",
+    PreTokenizer((_BAILING,)): "bailingmoe bailingmoe2 llada-moe",
+    PreTokenizer((_SEED,)): "seed-coder",
+    PreTokenizer((_EXAONE_MOE,)): "exaone-moe",
+    PreTokenizer((_BLOOM,)): "bloom poro-chat gpt3-finnish",
+    PreTokenizer((_BLOOM, r"\p{N}")): "viking",
+}
+PRETOKENIZERS = {name: family for family, names in _FAMILIES.items() for name in names.split()}

@@ -1,0 +1,238 @@
+"""Text to token ids and back, by the vocabulary and the rules that a GGUF file carries."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from . import _core
+from .errors import ModelFormatError, UnsupportedModelError
+from .pretokenizers import DEFAULT, PRETOKENIZERS, PreTokenizer
+
+# tokenizer.ggml.model: the native model's name, add_bos, add_eos, add_space_prefix.
+_MODELS = {
+    "gpt2": ("bpe", False, False, False),
+    "llama": ("sentencepiece", True, False, True),
+}
+
+# Tokens that end a turn, a message or a text, by the names that models give them, and others that
+# stop a completion of code. Source: llama.cpp's llama-vocab.cpp.
+_END_OF_TURN = (
+    *("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"),
+    *("<EOT>", "_<EOT>", "[EOT]", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<end_of_utterance>"),
+)
+_END_OF_MESSAGE = ("<|eom_id|>",)
+_END_OF_GENERATION = (
+    *(*_END_OF_TURN, *_END_OF_MESSAGE, "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>"),
+    *("[EOS]", "<eos>", "<turn|>", "<|tool_response>", "[e~["),
+)
+_FIM = {
+    "fim_pad": ("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"),
+    "fim_rep": ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
+    "fim_sep": ("<|file_sep|>",),
+}
+# Channel marks of the harmony format, which belong to the text.
+_ALWAYS_TEXT = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
+
+
+class Tokenizer:
+    """The tokenizer of one model file. Immutable; threads may share it.
+
+    Raises ModelFormatError if the file's vocabulary is broken, UnsupportedModelError if its
+    tokenizer model or pre-tokenizer is not known here.
+    """
+
+    vocab_size: int
+    bos_id: int | None
+    eos_id: int | None
+    eot_id: int | None  # ends a turn of a chat
+    eog: frozenset[int]  # ids after which generation ends, by llama.cpp's rules
+    add_bos: bool
+    add_eos: bool
+    chat_template: str | None
+
+    def __init__(self, file: _core.GgufFile) -> None:
+        self._file = file
+        model = self._string("tokenizer.ggml.model")
+        if model not in _MODELS:
+            known = ", ".join(sorted(_MODELS))
+            raise UnsupportedModelError(
+                f"{file.path}: tokenizer.ggml.model is {model!r}; the known ones are {known}"
+            )
+        kind, add_bos, add_eos, space_prefix = _MODELS[model]
+        pre = self._pretokenizer() if kind == "bpe" else PreTokenizer(())
+        name = self._string("general.name", "").lower()
+        self._strips = self._flag("add_space_prefix", space_prefix) and kind != "bpe"
+        self._nfc = pre.nfc
+        self._core = _core.Tokenizer(
+            file,
+            model=kind,
+            patterns=pre.patterns,
+            whole_words=pre.whole_words,
+            space_prefix=self._strips,
+            remove_extra_spaces=self._flag("remove_extra_whitespaces", False),
+            # llama.cpp's rule for Phi-3, whose special tokens swallow the blanks after them.
+            strip_after="phi-3" in name or "phi3" in name,
+            unknown=-1 if (unknown := self._special_id("unknown")) is None else unknown,
+            control=_END_OF_GENERATION,
+            user_defined=_ALWAYS_TEXT,
+        )
+        self.vocab_size = len(self._core)
+        self.bos_id = self._special_id("bos")
+        self.eos_id = self._special_id("eos")
+        if model == "llama":
+            self.bos_id = 1 if self.bos_id is None and self.vocab_size > 1 else self.bos_id
+            self.eos_id = 2 if self.eos_id is None and self.vocab_size > 2 else self.eos_id
+        self.eot_id = self._special_id("eot", _END_OF_TURN)
+        self.eog = self._end_of_generation()
+        self.add_bos = self._adds("bos", self.bos_id, add_bos or pre.add_bos)
+        self.add_eos = self._adds("eos", self.eos_id, add_eos)
+        self.chat_template = self._string("tokenizer.chat_template", "") or None
+
+    def encode(
+        self, text: str, *, add_special: bool = True, parse_special: bool = False
+    ) -> list[int]:
+        """The ids of `text`; O(n log n) in its longest word.
+
+        `add_special` adds the BOS and EOS that the file asks for; `parse_special` lets names such
+        as "<|im_start|>" in the text stand for their tokens. An unpaired surrogate is a ValueError.
+        """
+        try:
+            ids = self._encode(text, parse_special)
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"text[{error.start}] is the unpaired surrogate U+{ord(text[error.start]):04X}, "
+                "which no UTF-8 can hold; decode the text with errors='replace' or drop it"
+            ) from None
+        if add_special:
+            if self.add_bos and self.bos_id is not None:
+                ids.insert(0, self.bos_id)
+            if self.add_eos and self.eos_id is not None:
+                ids.append(self.eos_id)
+        return ids
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of `ids`, with the names of control tokens if `special`.
+
+        Bytes that are no UTF-8 become U+FFFD. The blank that SentencePiece puts before a text is
+        taken off again. An id out of range is a ValueError.
+        """
+        text = self._core.decode(ids, special).decode("utf-8", "replace")
+        return text[1:] if self._strips and text.startswith(" ") else text
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes that one id stands for; a control token's are its name."""
+        return self._core.token_bytes(id)
+
+    def decoder(self, special: bool = False, *, continues: bool = False) -> Decoder:
+        """Decode id by id. `continues`: the ids follow other text, so a leading blank stays."""
+        return Decoder(self._core, special, strips=self._strips and not continues)
+
+    def _encode(self, text: str, parse_special: bool) -> list[int]:
+        if not self._nfc or text.isascii() or unicodedata.is_normalized("NFC", text):
+            return self._core.encode(text, parse_special)
+        # Special tokens are looked for before the text between them is normalized.
+        ids: list[int] = []
+        first = True
+        for part in self._core.partition(text, parse_special):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self._core.encode_fragment(unicodedata.normalize("NFC", part), first)
+            first = isinstance(part, int)
+        return ids
+
+    def _pretokenizer(self) -> PreTokenizer:
+        name = self._string("tokenizer.ggml.pre", "")
+        if not name:
+            return DEFAULT
+        if name not in PRETOKENIZERS:
+            raise UnsupportedModelError(
+                f"{self._file.path}: tokenizer.ggml.pre is {name!r}; the known ones are "
+                + ", ".join(sorted(PRETOKENIZERS))
+            )
+        return PRETOKENIZERS[name]
+
+    def _end_of_generation(self) -> frozenset[int]:
+        named = {name: id for name in _END_OF_GENERATION if (id := self._core.find(name)) >= 0}
+        ids = set(named.values())
+        # The harmony format's <|end|> ends a message, not the answer; Gemma 4 uses </s> in HTML.
+        if "<|end|>" in named and (
+            {"<|return|>", "<|call|>"} <= named.keys()
+            or ("<|flush|>" in named and ("<|call|>" in named or "<|calls|>" in named))
+        ):
+            ids.discard(named["<|end|>"])
+        if {"<|tool_response>", "</s>"} <= named.keys():
+            ids.discard(named["</s>"])
+        others = {self.eos_id, self.eot_id, self._special_id("eom", _END_OF_MESSAGE)}
+        others |= {self._special_id(kind, names) for kind, names in _FIM.items()}
+        return frozenset(ids | {id for id in others if id is not None})
+
+    def _adds(self, kind: str, id: int | None, default: bool) -> bool:
+        adds = self._flag(f"add_{kind}_token", default)
+        if adds and id is None:
+            raise ModelFormatError(
+                f"{self._file.path}: the tokenizer adds a {kind.upper()} token to every text, but "
+                f"tokenizer.ggml.{kind}_token_id is missing"
+            )
+        return adds
+
+    def _special_id(self, kind: str, names: Sequence[str] = ()) -> int | None:
+        key = f"tokenizer.ggml.{kind}_token_id"
+        value = self._file.get(key)
+        if value is None:
+            return next((id for name in names if (id := self._core.find(name)) >= 0), None)
+        size = self._file.array_length("tokenizer.ggml.tokens")
+        if not isinstance(value, int) or not 0 <= value < size:
+            raise ModelFormatError(
+                f"{self._file.path}: {key} is {value!r}; expected 0 to {size - 1}, as many as "
+                "tokenizer.ggml.tokens holds"
+            )
+        return value
+
+    def _flag(self, key: str, default: bool) -> bool:
+        value: Any = self._file.get(f"tokenizer.ggml.{key}")
+        if value is None:
+            return default
+        if not isinstance(value, (bool, int)):
+            raise ModelFormatError(
+                f"{self._file.path}: tokenizer.ggml.{key} is {value!r}; expected true or false"
+            )
+        return bool(value)
+
+    def _string(self, key: str, default: str | None = None) -> str:
+        value = self._file.get(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, str):
+            raise ModelFormatError(f"{self._file.path}: {key} is {value!r}; expected a string")
+        return value
+
+
+class Decoder:
+    """Text from ids that come one by one: whole characters only, U+FFFD for what is no UTF-8.
+
+    All that push() and flush() return, joined, is what decode() returns for the same ids.
+    """
+
+    def __init__(self, core: _core.Tokenizer, special: bool, *, strips: bool) -> None:
+        self._core = core
+        self._special = special
+        self._strips = strips
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id: int) -> str:
+        """The text that became whole with this id; often a word, sometimes empty."""
+        return self._stripped(self._utf8.decode(self._core.decode((id,), self._special)))
+
+    def flush(self) -> str:
+        """What is left when no more ids come: an unfinished character is one U+FFFD."""
+        return self._stripped(self._utf8.decode(b"", final=True))
+
+    def _stripped(self, text: str) -> str:
+        if not self._strips or not text:
+            return text
+        self._strips = False
+        return text.removeprefix(" ")
