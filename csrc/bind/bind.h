@@ -11,6 +11,7 @@ namespace edgelm::bind {
 // One function a part of the engine, each in its own bind_<part>.cc.
 void errors(pybind11::module_& m);
 void select(pybind11::module_& m);
+void kernel(pybind11::module_& m);
 void quant(pybind11::module_& m);
 
 // The weight type of that name, as in quants.def; throws kArgument naming them all.

@@ -1,0 +1,224 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bind/bind.h"
+#include "core/cpu.h"
+#include "core/error.h"
+#include "kernels/activation.h"
+#include "kernels/dispatch.h"
+#include "kernels/table.h"
+
+namespace py = pybind11;
+
+namespace edgelm::bind {
+namespace {
+
+using Bytes = py::array_t<uint8_t, py::array::c_style>;
+using Floats = py::array_t<float, py::array::c_style>;
+
+constexpr int64_t kMaxAxis = 1 << 24;  // K times any element's bytes stays within int32
+
+struct Free {
+  void operator()(uint8_t* p) const { ::operator delete[](p, std::align_val_t{64}); }
+};
+using Buffer = std::unique_ptr<uint8_t[], Free>;
+
+Buffer allocate(size_t bytes) {
+  return Buffer(static_cast<uint8_t*>(::operator new[](bytes, std::align_val_t{64})));
+}
+
+template <class Array>
+Array checked(const py::array& array, const char* what, const char* dtype) {
+  check(py::isinstance<Array>(array) && array.ndim() == 2, what, ": expected a C-contiguous 2-D ",
+        dtype, " array, got ", py::str(array.dtype()).template cast<std::string>(), " of shape ",
+        py::str(array.attr("shape")).template cast<std::string>(),
+        "; use numpy.ascontiguousarray(x, ", dtype, ")");
+  return py::reinterpret_borrow<Array>(array);
+}
+
+// body(i) for i in [0, n), in equal runs on n_threads.
+template <class Body>
+void split(int64_t n, int n_threads, const Body& body) {
+  const auto run = [&](int64_t thread) {
+    body(n * thread / n_threads, n * (thread + 1) / n_threads, static_cast<int>(thread));
+  };
+  std::vector<std::thread> others;
+  for (int thread = 1; thread < n_threads; ++thread) others.emplace_back(run, thread);
+  run(0);
+  for (std::thread& other : others) other.join();
+}
+
+// T rows of x as a weight type's kernels read them.
+struct Activations {
+  Buffer bytes;
+  size_t stride = 0;
+
+  Activations(const KernelTable& table, ActFormat format, const float* x, int64_t n_tokens,
+              int64_t k, int n_threads) {
+    stride = table.act_bytes(format, static_cast<int32_t>(k));
+    bytes = allocate(std::max<size_t>(1, stride * static_cast<size_t>(n_tokens)));
+    split(n_tokens, n_threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t t = begin; t < end; ++t) {
+        table.quantize(format, x + t * k, static_cast<int32_t>(k), bytes.get() + t * stride);
+      }
+    });
+  }
+};
+
+void check_k(const char* what, QuantType type, int64_t k) {
+  check(k > 0 && k <= kMaxAxis && k % info(type).block == 0, what, ": k is ", k, ", but ",
+        info(type).name, " rows hold a positive multiple of ", info(type).block,
+        " weights, at most ", kMaxAxis);
+}
+
+class PackedMatrix {
+ public:
+  PackedMatrix(const std::string& isa, const std::string& quant, const py::array& array, int64_t k)
+      : table_(kernels(isa)), type_(quant_named(quant)), k_(static_cast<int32_t>(k)) {
+    check_k("PackedMatrix", type_, k);
+    const Bytes rows = checked<Bytes>(array, "PackedMatrix: rows", "uint8");
+    const size_t bytes = row_bytes(type_, k);
+    check(rows.shape(1) == static_cast<int64_t>(bytes), "PackedMatrix: ", k, " weights of ", quant,
+          " are ", bytes, " bytes a row, but rows has ", rows.shape(1));
+    check(rows.shape(0) > 0 && rows.shape(0) <= kMaxAxis, "PackedMatrix: it needs 1 to ", kMaxAxis,
+          " rows, got ", rows.shape(0));
+    n_ = rows.shape(0);
+    check(weight().matmul != nullptr, "PackedMatrix: ", isa, " has no kernels for ", quant, " yet");
+    group_bytes_ = weight().group_bytes(k_);
+    groups_ = allocate(n_bytes());
+    const uint8_t* from = rows.data();
+    py::gil_scoped_release unlocked;
+    split(n_groups(), usable_cores(), [&](int64_t begin, int64_t end, int) {
+      for (int64_t g = begin; g < end; ++g) {
+        const int64_t row = g * kGroupRows;
+        weight().pack(from + row * bytes, bytes,
+                      static_cast<int32_t>(std::min<int64_t>(kGroupRows, n_ - row)), k_, group(g));
+      }
+    });
+  }
+
+  int64_t n() const { return n_; }
+  int64_t k() const { return k_; }
+  size_t n_bytes() const { return static_cast<size_t>(n_groups()) * group_bytes_; }
+
+  Floats unpack_row(int64_t row) const {
+    check(row >= 0 && row < n_, "unpack_row: row ", row, " is not in [0, ", n_, ")");
+    Floats out(k_);
+    weight().unpack_row(group(row / kGroupRows), static_cast<int32_t>(row % kGroupRows), k_,
+                        out.mutable_data());
+    return out;
+  }
+
+  Floats matmul(const py::array& array, const std::string& form_name, int n_threads) const {
+    const Floats x = checked<Floats>(array, "matmul: x", "float32");
+    const int64_t n_tokens = x.shape(0);
+    check(x.shape(1) == k_, "matmul: x has rows of ", x.shape(1), " values, the weights of ", k_);
+    check(n_tokens <= kMaxAxis, "matmul: x has ", n_tokens, " rows; at most ", kMaxAxis);
+    check(n_threads >= 1 && n_threads <= 256, "matmul: n_threads is ", n_threads,
+          ", expected 1 to 256");
+    const MatmulForm form = form_named(form_name);
+    Floats out({n_tokens, n_});
+    const float* from = x.data();
+    float* to = out.mutable_data();
+    py::gil_scoped_release unlocked;
+    const Activations act(table_, weight().act, from, n_tokens, k_, n_threads);
+    const Buffer scratch = allocate(kMatmulScratchBytes * static_cast<size_t>(n_threads));
+    split(n_groups(), n_threads, [&](int64_t begin, int64_t end, int thread) {
+      if (begin == end) return;
+      const int64_t row = begin * kGroupRows;
+      weight().matmul({.groups = group(begin),
+                       .n_rows = static_cast<int32_t>(std::min(end * kGroupRows, n_) - row),
+                       .k = k_,
+                       .act = act.bytes.get(),
+                       .act_stride = act.stride,
+                       .n_tokens = static_cast<int32_t>(n_tokens),
+                       .out = to + row,
+                       .out_stride = static_cast<size_t>(n_),
+                       .scratch = scratch.get() + kMatmulScratchBytes * thread,
+                       .form = form});
+    });
+    return out;
+  }
+
+ private:
+  static MatmulForm form_named(const std::string& name) {
+    if (name == "auto") return MatmulForm::kAuto;
+    if (name == "fused") return MatmulForm::kFused;
+    if (name == "panel") return MatmulForm::kPanel;
+    fail(ErrorKind::kArgument, "matmul: unknown form '", name,
+         "'; expected 'auto', 'fused' or 'panel'");
+  }
+
+  const WeightKernels& weight() const { return table_.weight[static_cast<int>(type_)]; }
+  int64_t n_groups() const { return (n_ + kGroupRows - 1) / kGroupRows; }
+  uint8_t* group(int64_t g) const { return groups_.get() + static_cast<size_t>(g) * group_bytes_; }
+
+  const KernelTable& table_;
+  QuantType type_;
+  int32_t k_;
+  int64_t n_ = 0;
+  size_t group_bytes_ = 0;
+  Buffer groups_;
+};
+
+// out[i] = scale * q[i] of every block of a row.
+template <class Block, int kBlock>
+void dequantize(const uint8_t* row, int64_t k, float* out) {
+  const Block* blocks = reinterpret_cast<const Block*>(row);
+  for (int64_t i = 0; i < k; ++i) {
+    const Block& block = blocks[i / kBlock];
+    out[i] = block.scale * static_cast<float>(block.q[i % kBlock]);
+  }
+}
+
+Floats quantize(const std::string& isa, const std::string& quant, const py::array& array) {
+  const KernelTable& table = kernels(isa);
+  const QuantType type = quant_named(quant);
+  const Floats x = checked<Floats>(array, "quantize: x", "float32");
+  const int64_t n_tokens = x.shape(0), k = x.shape(1);
+  check_k("quantize", type, k);
+  const ActFormat format = table.weight[static_cast<int>(type)].act;
+  const Activations act(table, format, x.data(), n_tokens, k, 1);
+  Floats out({n_tokens, k});
+  for (int64_t t = 0; t < n_tokens; ++t) {
+    const uint8_t* row = act.bytes.get() + t * act.stride;
+    float* to = out.mutable_data() + t * k;
+    switch (format) {
+      case ActFormat::kF32: std::memcpy(to, row, static_cast<size_t>(k) * sizeof(float)); break;
+      case ActFormat::kI8x32: dequantize<ActI8x32, 32>(row, k, to); break;
+      case ActFormat::kI8x256: dequantize<ActI8x256, 256>(row, k, to); break;
+      case ActFormat::kI16x32: dequantize<ActI16x32, 32>(row, k, to); break;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+void kernel(py::module_& m) {
+  m.def("usable_isas", &usable_isas);
+  m.def("active_isa", [] { return std::string(active_kernels().isa); });
+  m.def("cpu_features", &cpu_feature_names);
+  m.def("usable_cores", &usable_cores);
+  m.def("quantize", &quantize, py::arg("isa"), py::arg("quant"), py::arg("x"));
+  py::class_<PackedMatrix>(m, "PackedMatrix")
+      .def(py::init<const std::string&, const std::string&, const py::array&, int64_t>(),
+           py::arg("isa"), py::arg("quant"), py::arg("rows"), py::arg("k"))
+      .def_property_readonly("n", &PackedMatrix::n)
+      .def_property_readonly("k", &PackedMatrix::k)
+      .def_property_readonly("n_bytes", &PackedMatrix::n_bytes)
+      .def("unpack_row", &PackedMatrix::unpack_row, py::arg("row"))
+      .def("matmul", &PackedMatrix::matmul, py::arg("x"), py::arg("form") = "auto",
+           py::arg("n_threads") = 1);
+}
+
+}  // namespace edgelm::bind

@@ -1,0 +1,145 @@
+#pragma once
+
+// How the codes of 32 weights x 16 rows lie in a record: kLines lines of 64 bytes, four bytes a
+// column. K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits cost
+// one AND; the last ones are put together from the bits left over above them.
+//   group<g>(line)       the codes of K-group g, each byte << kShift; line(i) loads line i
+//   pack(q, line)        the lines of one column from its eight words of codes
+// Both work on whole lines and on the 32-bit words of one column.
+#include "kernels/table.h"
+#include "kernels/unroll.inl"
+
+namespace edgelm {
+namespace {
+
+template <int kShift>
+EDGELM_INLINE uint32_t bits(uint32_t x, int mask) {
+  const uint32_t m = 0x01010101u * static_cast<uint32_t>(mask);
+  return (kShift > 0 ? x >> (kShift & 31) : x << (-kShift & 31)) & m;
+}
+
+struct Bits2 {
+  static constexpr int kLines = 2, kShift = 0;
+  template <int g, class Line>
+  static EDGELM_INLINE auto group(const Line& line) {
+    return bits<2 * (g % 4)>(line(g / 4), 0x03);
+  }
+  static void pack(const uint32_t* q, uint32_t* line) {
+    for (int i = 0; i < 2; ++i) {
+      const uint32_t* p = q + 4 * i;
+      line[i] = p[0] | p[1] << 2 | p[2] << 4 | p[3] << 6;
+    }
+  }
+};
+
+// Codes times 8, in bits 3 to 5. Line 2 holds groups 2 and 6, lines 0 and 1 the other direct ones.
+struct Bits3 {
+  static constexpr int kLines = 3, kShift = 3;
+  template <int g, class Line>
+  static EDGELM_INLINE auto group(const Line& line) {
+    constexpr int half = g / 4;
+    if constexpr (g == 2) return bits<0>(line(2), 0x38);
+    else if constexpr (g == 6) return bits<-3>(line(2), 0x38);
+    else if constexpr (g % 4 == 0) return bits<0>(line(half), 0x38);
+    else if constexpr (g % 4 == 1) return bits<-3>(line(half), 0x38);
+    else return bits<3>(line(half), 0x18) | bits<1 + half>(line(2), 0x20);
+  }
+  static void pack(const uint32_t* q, uint32_t* line) {
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t* p = q + 4 * half;
+      line[half] = p[0] << 3 | p[1] | bits<0>(p[3], 3) << 6;
+    }
+    line[2] = q[2] << 3 | q[6] | bits<2>(q[3], 1) << 6 | bits<2>(q[7], 1) << 7;
+  }
+};
+
+struct Bits4 {
+  static constexpr int kLines = 4, kShift = 0;
+  template <int g, class Line>
+  static EDGELM_INLINE auto group(const Line& line) {
+    return bits<4 * (g % 2)>(line(g / 2), 0x0f);
+  }
+  static void pack(const uint32_t* q, uint32_t* line) {
+    for (int i = 0; i < 4; ++i) line[i] = q[2 * i] | q[2 * i + 1] << 4;
+  }
+};
+
+struct Bits5 {
+  static constexpr int kLines = 5, kShift = 0;
+  template <int g, class Line>
+  static EDGELM_INLINE auto group(const Line& line) {
+    if constexpr (g < 5) {
+      return bits<0>(line(g), 0x1f);
+    } else if constexpr (g < 7) {
+      return bits<3>(line(2 * g - 10), 0x1c) | bits<6>(line(2 * g - 9), 0x03);
+    } else {
+      return bits<3>(line(4), 0x1c) | bits<4>(line(1), 0x02) | bits<5>(line(3), 0x01);
+    }
+  }
+  static void pack(const uint32_t* q, uint32_t* line) {
+    line[0] = q[0] | bits<2>(q[5], 7) << 5;
+    line[1] = q[1] | bits<0>(q[5], 3) << 6 | bits<1>(q[7], 1) << 5;
+    line[2] = q[2] | bits<2>(q[6], 7) << 5;
+    line[3] = q[3] | bits<0>(q[6], 3) << 6 | bits<0>(q[7], 1) << 5;
+    line[4] = q[4] | bits<2>(q[7], 7) << 5;
+  }
+};
+
+// Each 16 weights have three lines of their own.
+struct Bits6 {
+  static constexpr int kLines = 6, kShift = 0;
+  template <int g, class Line>
+  static EDGELM_INLINE auto group(const Line& line) {
+    constexpr int at = g / 4 * 3;
+    if constexpr (g % 4 < 3) {
+      return bits<0>(line(at + g % 4), 0x3f);
+    } else {
+      return bits<2>(line(at), 0x30) | bits<4>(line(at + 1), 0x0c) | bits<6>(line(at + 2), 0x03);
+    }
+  }
+  static void pack(const uint32_t* q, uint32_t* line) {
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t* p = q + 4 * half;
+      line[3 * half] = p[0] | bits<4>(p[3], 3) << 6;
+      line[3 * half + 1] = p[1] | bits<2>(p[3], 3) << 6;
+      line[3 * half + 2] = p[2] | bits<0>(p[3], 3) << 6;
+    }
+  }
+};
+
+// The codes of 16 rows, 32 each, to kLines lines.
+template <class Codes>
+void pack_codes(const uint8_t (*codes)[32], uint8_t* out) {
+  for (int c = 0; c < kGroupRows; ++c) {
+    uint32_t q[8], line[Codes::kLines];
+    __builtin_memcpy(q, codes[c], sizeof q);
+    Codes::pack(q, line);
+    for (int i = 0; i < Codes::kLines; ++i) __builtin_memcpy(out + 64 * i + 4 * c, &line[i], 4);
+  }
+}
+
+// The 32 codes of one column.
+template <class Codes>
+void unpack_codes(const uint8_t* lines, int column, uint8_t* out) {
+  const auto word = [&](int i) {
+    uint32_t w;
+    __builtin_memcpy(&w, lines + 64 * i + 4 * column, 4);
+    return w;
+  };
+  unroll<8>([&](auto g) {
+    const uint32_t q = Codes::template group<g.value>(word) >> Codes::kShift;
+    __builtin_memcpy(out + 4 * g.value, &q, 4);
+  });
+}
+
+// The codes of all 32 weights x 16 rows, a line a K-group.
+template <class Codes>
+EDGELM_INLINE void expand_codes(const uint8_t* lines, uint8_t* panel) {
+  const auto line = [&](int i) __attribute__((always_inline)) { return load_bytes(lines + 64 * i); };
+  unroll<8>([&](auto g) __attribute__((always_inline)) {
+    store(panel + 64 * g.value, Codes::template group<g.value>(line));
+  });
+}
+
+}  // namespace
+}  // namespace edgelm

@@ -1,0 +1,100 @@
+#include "kernels/dispatch.h"
+
+#include <cstdlib>
+
+#include "core/cpu.h"
+#include "core/error.h"
+
+// Every unit of csrc/kernels/units.
+#define EDGELM_UNITS(X, isa) \
+  X(isa, activations)        \
+  X(isa, matmul_float)       \
+  X(isa, matmul_i16)         \
+  X(isa, matmul_q4)          \
+  X(isa, matmul_q5)
+
+#define EDGELM_DECLARE(isa, unit) \
+  extern "C" void EDGELM_PASTE(isa, unit)(edgelm::KernelTable & table);
+#define EDGELM_FILL(isa, unit) EDGELM_PASTE(isa, unit)(table);
+
+#ifdef EDGELM_HAS_avx2
+EDGELM_UNITS(EDGELM_DECLARE, avx2)
+#endif
+EDGELM_UNITS(EDGELM_DECLARE, scalar)
+
+namespace edgelm {
+namespace {
+
+struct Isa {
+  const char* name;
+  bool usable;
+  KernelTable (*table)();
+};
+
+#define EDGELM_TABLE(name)            \
+  [] {                                \
+    KernelTable table = {};           \
+    table.isa = #name;                \
+    EDGELM_UNITS(EDGELM_FILL, name)   \
+    return table;                     \
+  }
+
+// Best first.
+const std::vector<Isa>& isas() {
+  static const std::vector<Isa> all = [] {
+    [[maybe_unused]] const CpuFeatures& f = cpu_features();
+    return std::vector<Isa>{
+#ifdef EDGELM_HAS_avx2
+        {"avx2", f.avx2 && f.fma && f.f16c, EDGELM_TABLE(avx2)},
+#endif
+        {"scalar", true, EDGELM_TABLE(scalar)},
+    };
+  }();
+  return all;
+}
+
+std::string usable_names() {
+  std::string names;
+  for (const std::string& name : usable_isas()) names += (names.empty() ? "" : ", ") + name;
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> usable_isas() {
+  std::vector<std::string> names;
+  for (const Isa& isa : isas()) {
+    if (isa.usable) names.emplace_back(isa.name);
+  }
+  return names;
+}
+
+const KernelTable& kernels(const std::string& isa) {
+  static const std::vector<KernelTable> tables = [] {
+    std::vector<KernelTable> all;
+    for (const Isa& known : isas()) all.push_back(known.usable ? known.table() : KernelTable{});
+    return all;
+  }();
+  for (size_t i = 0; i < tables.size(); ++i) {
+    if (isa != isas()[i].name) continue;
+    check(isas()[i].usable, "this processor cannot run the kernels of ISA '", isa,
+          "'; usable here: ", usable_names());
+    return tables[i];
+  }
+  fail(ErrorKind::kArgument, "unknown ISA '", isa, "'; usable here: ", usable_names());
+}
+
+const KernelTable& active_kernels() {
+  static const KernelTable& table = [&]() -> const KernelTable& {
+    const char* wanted = std::getenv("EDGELM_ISA");
+    if (wanted == nullptr || *wanted == '\0') return kernels(usable_isas().front());
+    try {
+      return kernels(wanted);
+    } catch (const Error& error) {
+      fail(error.kind(), "EDGELM_ISA: ", error.what());
+    }
+  }();
+  return table;
+}
+
+}  // namespace edgelm

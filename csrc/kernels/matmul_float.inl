@@ -1,0 +1,58 @@
+#pragma once
+
+// Float weights: a record is one weight of 16 rows, and c[t] = fma(w[k], x[t][k], c[t]).
+#include "kernels/activation.h"
+#include "kernels/matmul.inl"
+#include "quant/half.h"
+
+namespace edgelm {
+namespace {
+
+// `load` reads 16 weights of type Value as floats.
+template <class Value, F32x16 (*load)(const uint8_t*)>
+struct FloatWeight {
+  using Block = Value;
+  using Act = ActF32;
+  static constexpr ActFormat kAct = ActFormat::kF32;
+  static constexpr size_t kRecordBytes = 16 * sizeof(Value), kPanelBytes = 64;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 16;
+
+  static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
+    __builtin_memcpy(record, rows, kRecordBytes);
+  }
+  static void unpack(const uint8_t* record, int column, float* out) {
+    Block block;
+    __builtin_memcpy(&block, record + column * sizeof(Block), sizeof block);
+    decode(block, out);
+  }
+  static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
+    store(reinterpret_cast<float*>(panel), load(record));
+  }
+
+  struct Packed {
+    static constexpr size_t kBytes = kRecordBytes;
+    const uint8_t* p;
+    explicit Packed(const uint8_t* record) : p(record) {}
+    EDGELM_INLINE F32x16 weights() const { return load(p); }
+  };
+  struct Expanded {
+    static constexpr size_t kBytes = kPanelBytes;
+    const uint8_t* p;
+    explicit Expanded(const uint8_t* panel) : p(panel) {}
+    EDGELM_INLINE F32x16 weights() const { return load_f32(reinterpret_cast<const float*>(p)); }
+  };
+
+  template <int T, class Source>
+  static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
+                                       F32x16 (&c)[T]) {
+    F32x16 w = source.weights();
+    pin(w);
+    unroll<T>([&](auto t) __attribute__((always_inline)) {
+      c[t.value] = fma(w, broadcast_f32(reinterpret_cast<const float*>(act + t.value * stride)),
+                       c[t.value]);
+    });
+  }
+};
+
+}  // namespace
+}  // namespace edgelm

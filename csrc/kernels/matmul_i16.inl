@@ -1,0 +1,69 @@
+#pragma once
+
+// Weights of 8 signed bits against 16-bit activations, both as int16 pairs: the 32 products of a
+// block stay below 2^27 in int32, then c[t] = fma(sum, d_w * d_x, c[t]).
+#include "kernels/activation.h"
+#include "kernels/matmul.inl"
+
+namespace edgelm {
+namespace {
+
+// 32 weights; S gives pairs<j>(record), the weights 2j and 2j + 1, and scale(record).
+template <class S>
+struct PackedI16 {
+  static constexpr size_t kBytes = S::kBytes;
+  const uint8_t* p;
+  explicit PackedI16(const uint8_t* record) : p(record) {}
+  template <int j>
+  EDGELM_INLINE I16x32 pairs() const { return S::template pairs<j>(p); }
+  EDGELM_INLINE F32x16 scale() const { return S::scale(p); }
+};
+
+// 16 lines of pairs, then 16 float scales.
+struct ExpandedI16 {
+  static constexpr size_t kBytes = 16 * 64 + 64;
+  const uint8_t* p;
+  explicit ExpandedI16(const uint8_t* panel) : p(panel) {}
+  template <int j>
+  EDGELM_INLINE I16x32 pairs() const {
+    return load_i16(reinterpret_cast<const int16_t*>(p + 64 * j));
+  }
+  EDGELM_INLINE F32x16 scale() const {
+    return load_f32(reinterpret_cast<const float*>(p + 16 * 64));
+  }
+};
+
+template <class Source>
+EDGELM_INLINE void expand_i16(const Source& source, uint8_t* panel) {
+  unroll<16>([&](auto j) __attribute__((always_inline)) {
+    store(reinterpret_cast<int16_t*>(panel + 64 * j.value), source.template pairs<j.value>());
+  });
+  store(reinterpret_cast<float*>(panel + 16 * 64), source.scale());
+}
+
+template <int T, class Source>
+EDGELM_INLINE void accumulate_i16(const Source& source, const uint8_t* act, size_t stride,
+                                  F32x16 (&c)[T]) {
+  I32x16 sum[T];
+  unroll<16>([&](auto j) __attribute__((always_inline)) {
+    I16x32 w = source.template pairs<j.value>();
+    pin(w);
+    unroll<T>([&](auto t) __attribute__((always_inline)) {
+      const I32x16 product = dot(w, broadcast4(act + t.value * stride + 4 * j.value));
+      if constexpr (j.value == 0) {
+        sum[t.value] = product;
+      } else {
+        sum[t.value] = add(sum[t.value], product);
+      }
+      pin(sum[t.value]);
+    });
+  });
+  const F32x16 d = source.scale();
+  unroll<T>([&](auto t) __attribute__((always_inline)) {
+    const auto* a = reinterpret_cast<const ActI16x32*>(act + t.value * stride);
+    c[t.value] = fma(to_float(sum[t.value]), mul(d, broadcast_f32(&a->scale)), c[t.value]);
+  });
+}
+
+}  // namespace
+}  // namespace edgelm
