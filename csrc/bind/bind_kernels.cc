@@ -193,10 +193,18 @@ Floats quantize(const std::string& isa, const std::string& quant, const py::arra
     const uint8_t* row = act.bytes.get() + t * act.stride;
     float* to = out.mutable_data() + t * k;
     switch (format) {
-      case ActFormat::kF32: std::memcpy(to, row, static_cast<size_t>(k) * sizeof(float)); break;
-      case ActFormat::kI8x32: dequantize<ActI8x32, 32>(row, k, to); break;
-      case ActFormat::kI8x256: dequantize<ActI8x256, 256>(row, k, to); break;
-      case ActFormat::kI16x32: dequantize<ActI16x32, 32>(row, k, to); break;
+      case ActFormat::kF32:
+        std::memcpy(to, row, static_cast<size_t>(k) * sizeof(float));
+        break;
+      case ActFormat::kI8x32:
+        dequantize<ActI8x32, 32>(row, k, to);
+        break;
+      case ActFormat::kI8x256:
+        dequantize<ActI8x256, 256>(row, k, to);
+        break;
+      case ActFormat::kI16x32:
+        dequantize<ActI16x32, 32>(row, k, to);
+        break;
     }
   }
   return out;

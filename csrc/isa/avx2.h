@@ -12,12 +12,24 @@
 namespace edgelm {
 namespace {
 
-struct Bytes64 { __m256i a, b; };
-struct I16x32 { __m256i a, b; };
-struct I32x16 { __m256i a, b; };
-struct F32x16 { __m256 a, b; };
-struct Bytes16 { __m128i v; };  // one byte a column
-struct Quad { __m256i v; };     // the same four bytes for every column: s8 x 4 or i16 x 2
+struct Bytes64 {
+  __m256i a, b;
+};
+struct I16x32 {
+  __m256i a, b;
+};
+struct I32x16 {
+  __m256i a, b;
+};
+struct F32x16 {
+  __m256 a, b;
+};
+struct Bytes16 {
+  __m128i v;
+};  // one byte a column
+struct Quad {
+  __m256i v;
+};  // the same four bytes for every column: s8 x 4 or i16 x 2
 
 // Keeps a value in registers and in program order: g++ would otherwise hoist loads until it spills.
 EDGELM_INLINE void pin(Bytes64& x) { __asm__ volatile("" : "+x"(x.a), "+x"(x.b)); }
@@ -25,7 +37,9 @@ EDGELM_INLINE void pin(I16x32& x) { __asm__ volatile("" : "+x"(x.a), "+x"(x.b));
 EDGELM_INLINE void pin(I32x16& x) { __asm__ volatile("" : "+x"(x.a), "+x"(x.b)); }
 EDGELM_INLINE void pin(F32x16& x) { __asm__ volatile("" : "+x"(x.a), "+x"(x.b)); }
 
-EDGELM_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+EDGELM_INLINE void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
 
 EDGELM_INLINE __m256i load256(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -54,8 +68,8 @@ EDGELM_INLINE Bytes64 bits(Bytes64 x, int mask) {
 
 // table[x] of every byte; x in 0..15.
 EDGELM_INLINE Bytes64 lookup(const uint8_t (&table)[16], Bytes64 x) {
-  const __m256i t = _mm256_broadcastsi128_si256(
-      _mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  const __m256i t =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
   return {_mm256_shuffle_epi8(t, x.a), _mm256_shuffle_epi8(t, x.b)};
 }
 

@@ -14,12 +14,24 @@
 namespace edgelm {
 namespace {
 
-struct Bytes64 { uint8_t v[64]; };
-struct I16x32 { int16_t v[32]; };
-struct I32x16 { int32_t v[16]; };
-struct F32x16 { float v[16]; };
-struct Bytes16 { uint8_t v[16]; };
-struct Quad { alignas(4) int8_t v[4]; };
+struct Bytes64 {
+  uint8_t v[64];
+};
+struct I16x32 {
+  int16_t v[32];
+};
+struct I32x16 {
+  int32_t v[16];
+};
+struct F32x16 {
+  float v[16];
+};
+struct Bytes16 {
+  uint8_t v[16];
+};
+struct Quad {
+  alignas(4) int8_t v[4];
+};
 
 EDGELM_INLINE void pin(const Bytes64&) {}
 EDGELM_INLINE void pin(const I16x32&) {}

@@ -1,8 +1,8 @@
 #pragma once
 
 // How the codes of 32 weights x 16 rows lie in a record: kLines lines of 64 bytes, four bytes a
-// column. K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits cost
-// one AND; the last ones are put together from the bits left over above them.
+// column. K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits
+// cost one AND; the last ones are put together from the bits left over above them.
 //   group<g>(line)       the codes of K-group g, each byte << kShift; line(i) loads line i
 //   pack(q, line)        the lines of one column from its eight words of codes
 // Both work on whole lines and on the 32-bit words of one column.
@@ -38,11 +38,16 @@ struct Bits3 {
   template <int g, class Line>
   static EDGELM_INLINE auto group(const Line& line) {
     constexpr int half = g / 4;
-    if constexpr (g == 2) return bits<0>(line(2), 0x38);
-    else if constexpr (g == 6) return bits<-3>(line(2), 0x38);
-    else if constexpr (g % 4 == 0) return bits<0>(line(half), 0x38);
-    else if constexpr (g % 4 == 1) return bits<-3>(line(half), 0x38);
-    else return bits<3>(line(half), 0x18) | bits<1 + half>(line(2), 0x20);
+    if constexpr (g == 2)
+      return bits<0>(line(2), 0x38);
+    else if constexpr (g == 6)
+      return bits<-3>(line(2), 0x38);
+    else if constexpr (g % 4 == 0)
+      return bits<0>(line(half), 0x38);
+    else if constexpr (g % 4 == 1)
+      return bits<-3>(line(half), 0x38);
+    else
+      return bits<3>(line(half), 0x18) | bits<1 + half>(line(2), 0x20);
   }
   static void pack(const uint32_t* q, uint32_t* line) {
     for (int half = 0; half < 2; ++half) {
@@ -135,7 +140,8 @@ void unpack_codes(const uint8_t* lines, int column, uint8_t* out) {
 // The codes of all 32 weights x 16 rows, a line a K-group.
 template <class Codes>
 EDGELM_INLINE void expand_codes(const uint8_t* lines, uint8_t* panel) {
-  const auto line = [&](int i) __attribute__((always_inline)) { return load_bytes(lines + 64 * i); };
+  const auto line = [&](int i)
+                        __attribute__((always_inline)) { return load_bytes(lines + 64 * i); };
   unroll<8>([&](auto g) __attribute__((always_inline)) {
     store(panel + 64 * g.value, Codes::template group<g.value>(line));
   });

@@ -11,7 +11,8 @@
   X(isa, matmul_float)       \
   X(isa, matmul_i16)         \
   X(isa, matmul_q4)          \
-  X(isa, matmul_q5)
+  X(isa, matmul_q5)          \
+  X(isa, vector)
 
 #define EDGELM_DECLARE(isa, unit) \
   extern "C" void EDGELM_PASTE(isa, unit)(edgelm::KernelTable & table);
@@ -31,12 +32,12 @@ struct Isa {
   KernelTable (*table)();
 };
 
-#define EDGELM_TABLE(name)            \
-  [] {                                \
-    KernelTable table = {};           \
-    table.isa = #name;                \
-    EDGELM_UNITS(EDGELM_FILL, name)   \
-    return table;                     \
+#define EDGELM_TABLE(name)          \
+  [] {                              \
+    KernelTable table = {};         \
+    table.isa = #name;              \
+    EDGELM_UNITS(EDGELM_FILL, name) \
+    return table;                   \
   }
 
 // Best first.

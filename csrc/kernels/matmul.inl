@@ -3,13 +3,13 @@
 // What all weight types share: packing, and the two forms of the matmul over 16-row groups.
 //
 // A group is a run of records, kBlock weights of 16 rows each. A trait W describes one type:
-//   Block, Act                  the file's block and the activation block of the same kBlock weights
-//   kRecordBytes, kPanelBytes   one record packed, and expanded to what the micro-kernel reads
-//   pack(const Block (&)[16], uint8_t*)       16 rows' blocks to a record
-//   unpack(const uint8_t*, column, float*)    one row of a record, exactly as the file decodes
-//   expand(const uint8_t* record, uint8_t* panel)
-//   Packed, Expanded            sources: the same weights from a record and from a panel
-//   accumulate<T>(source, act, stride, c)     c[t] += w * x[t] of one record
+//   Block, Act                  the file's block and the activation block of the same kBlock
+//   weights kRecordBytes, kPanelBytes   one record packed, and expanded to what the micro-kernel
+//   reads pack(const Block (&)[16], uint8_t*)       16 rows' blocks to a record unpack(const
+//   uint8_t*, column, float*)    one row of a record, exactly as the file decodes expand(const
+//   uint8_t* record, uint8_t* panel) Packed, Expanded            sources: the same weights from a
+//   record and from a panel accumulate<T>(source, act, stride, c)     c[t] += w * x[t] of one
+//   record
 // Both forms call the same accumulate in the same order of K, so they give the same bits.
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
@@ -17,8 +17,8 @@
 namespace edgelm {
 namespace {
 
-constexpr int kTile = 4;              // tokens a tile
-constexpr size_t kPrefetch = 3072;    // bytes ahead, fused form
+constexpr int kTile = 4;            // tokens a tile
+constexpr size_t kPrefetch = 3072;  // bytes ahead, fused form
 constexpr int kMaxBlock = 256;
 
 template <class W>
@@ -103,10 +103,14 @@ void tiles(const MatmulArgs& args, const uint8_t* weights, int record0, int n_re
     tile<W, kTile, Source>(args, weights, record0, n_records, t, row0, first);
   }
   switch (args.n_tokens - t) {
-    case 3: return tile<W, 3, Source>(args, weights, record0, n_records, t, row0, first);
-    case 2: return tile<W, 2, Source>(args, weights, record0, n_records, t, row0, first);
-    case 1: return tile<W, 1, Source>(args, weights, record0, n_records, t, row0, first);
-    default: return;
+    case 3:
+      return tile<W, 3, Source>(args, weights, record0, n_records, t, row0, first);
+    case 2:
+      return tile<W, 2, Source>(args, weights, record0, n_records, t, row0, first);
+    case 1:
+      return tile<W, 1, Source>(args, weights, record0, n_records, t, row0, first);
+    default:
+      return;
   }
 }
 

@@ -48,8 +48,8 @@ struct FloatWeight {
     F32x16 w = source.weights();
     pin(w);
     unroll<T>([&](auto t) __attribute__((always_inline)) {
-      c[t.value] = fma(w, broadcast_f32(reinterpret_cast<const float*>(act + t.value * stride)),
-                       c[t.value]);
+      c[t.value] =
+          fma(w, broadcast_f32(reinterpret_cast<const float*>(act + t.value * stride)), c[t.value]);
     });
   }
 };

@@ -15,7 +15,9 @@ struct PackedI16 {
   const uint8_t* p;
   explicit PackedI16(const uint8_t* record) : p(record) {}
   template <int j>
-  EDGELM_INLINE I16x32 pairs() const { return S::template pairs<j>(p); }
+  EDGELM_INLINE I16x32 pairs() const {
+    return S::template pairs<j>(p);
+  }
   EDGELM_INLINE F32x16 scale() const { return S::scale(p); }
 };
 

@@ -3,8 +3,8 @@
 // Blocks of 32 unsigned codes against 8-bit activations, in int16 lanes:
 //   lane[t] = sum over the eight K-groups of u8 x s8 pairs
 // A code is at most 31 and |q| at most 127, so a pair never saturates. Codes of 4 bits stay below
-// 15 * 127 * 16 = 30480. Codes with an offset start from -offset * (the lane's sum of q), after which
-// wrapping is harmless: the true sum is at most 16 * 127 * 16 = 32512.
+// 15 * 127 * 16 = 30480. Codes with an offset start from -offset * (the lane's sum of q), after
+// which wrapping is harmless: the true sum is at most 16 * 127 * 16 = 32512.
 //   c[t] = fma(sum of lanes, d_w * d_x, c[t]), then fma(min_w, d_x * sum of q, c[t])
 #include "kernels/activation.h"
 #include "kernels/codes.inl"
@@ -20,7 +20,9 @@ struct PackedU8 {
   const uint8_t* p;
   explicit PackedU8(const uint8_t* record) : p(record) {}
   template <int g>
-  EDGELM_INLINE Bytes64 group() const { return F::template group<g>(p); }
+  EDGELM_INLINE Bytes64 group() const {
+    return F::template group<g>(p);
+  }
   EDGELM_INLINE F32x16 scale() const { return F::scale(p); }
   EDGELM_INLINE F32x16 min() const { return F::min(p); }
 };
@@ -31,7 +33,9 @@ struct ExpandedU8 {
   const uint8_t* p;
   explicit ExpandedU8(const uint8_t* panel) : p(panel) {}
   template <int g>
-  EDGELM_INLINE Bytes64 group() const { return load_bytes(p + 64 * g); }
+  EDGELM_INLINE Bytes64 group() const {
+    return load_bytes(p + 64 * g);
+  }
   EDGELM_INLINE F32x16 scale() const { return load_f32(reinterpret_cast<const float*>(p + 512)); }
   EDGELM_INLINE F32x16 min() const { return load_f32(reinterpret_cast<const float*>(p + 576)); }
 };
@@ -115,7 +119,8 @@ struct U8Weight {
 // The K-groups of a record whose lines come first.
 template <class Codes, int g>
 EDGELM_INLINE Bytes64 code_group(const uint8_t* record) {
-  const auto line = [&](int i) __attribute__((always_inline)) { return load_bytes(record + 64 * i); };
+  const auto line = [&](int i)
+                        __attribute__((always_inline)) { return load_bytes(record + 64 * i); };
   return Codes::template group<g>(line);
 }
 
@@ -136,7 +141,9 @@ struct Affine {
   static constexpr size_t kBytes = kCodeBytes + (kMin ? 64 : 32);
 
   template <int g>
-  static EDGELM_INLINE Bytes64 group(const uint8_t* p) { return code_group<Codes, g>(p); }
+  static EDGELM_INLINE Bytes64 group(const uint8_t* p) {
+    return code_group<Codes, g>(p);
+  }
   static EDGELM_INLINE F32x16 scale(const uint8_t* p) { return load_f16(p + kCodeBytes); }
   // Lanes that start at -16 * sum give (code - 16) * d, so the minimum makes up for 16 * d.
   static EDGELM_INLINE F32x16 min(const uint8_t* p) {

@@ -87,20 +87,36 @@ size_t act_bytes(ActFormat format, int32_t k) {
   const size_t n = static_cast<size_t>(k);
   size_t bytes = 0;
   switch (format) {
-    case ActFormat::kF32: bytes = n * sizeof(ActF32); break;
-    case ActFormat::kI8x32: bytes = n / 32 * sizeof(ActI8x32); break;
-    case ActFormat::kI8x256: bytes = n / 256 * sizeof(ActI8x256); break;
-    case ActFormat::kI16x32: bytes = n / 32 * sizeof(ActI16x32); break;
+    case ActFormat::kF32:
+      bytes = n * sizeof(ActF32);
+      break;
+    case ActFormat::kI8x32:
+      bytes = n / 32 * sizeof(ActI8x32);
+      break;
+    case ActFormat::kI8x256:
+      bytes = n / 256 * sizeof(ActI8x256);
+      break;
+    case ActFormat::kI16x32:
+      bytes = n / 32 * sizeof(ActI16x32);
+      break;
   }
   return (bytes + 63) / 64 * 64;
 }
 
 void quantize(ActFormat format, const float* x, int32_t k, uint8_t* out) {
   switch (format) {
-    case ActFormat::kF32: __builtin_memcpy(out, x, static_cast<size_t>(k) * sizeof(float)); break;
-    case ActFormat::kI8x32: quantize_i8x32(x, k, reinterpret_cast<ActI8x32*>(out)); break;
-    case ActFormat::kI8x256: quantize_i8x256(x, k, reinterpret_cast<ActI8x256*>(out)); break;
-    case ActFormat::kI16x32: quantize_i16x32(x, k, reinterpret_cast<ActI16x32*>(out)); break;
+    case ActFormat::kF32:
+      __builtin_memcpy(out, x, static_cast<size_t>(k) * sizeof(float));
+      break;
+    case ActFormat::kI8x32:
+      quantize_i8x32(x, k, reinterpret_cast<ActI8x32*>(out));
+      break;
+    case ActFormat::kI8x256:
+      quantize_i8x256(x, k, reinterpret_cast<ActI8x256*>(out));
+      break;
+    case ActFormat::kI16x32:
+      quantize_i16x32(x, k, reinterpret_cast<ActI16x32*>(out));
+      break;
   }
 }
 

@@ -17,7 +17,9 @@ struct Q8_0 {
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
     template <int j>
-    static EDGELM_INLINE I16x32 pairs(const uint8_t* p) { return load_widened(p + 32 * j); }
+    static EDGELM_INLINE I16x32 pairs(const uint8_t* p) {
+      return load_widened(p + 32 * j);
+    }
     static EDGELM_INLINE F32x16 scale(const uint8_t* p) { return load_f16(p + 512); }
   };
   using Packed = PackedI16<Layout>;
@@ -31,7 +33,8 @@ struct Q8_0 {
   }
   static void unpack(const uint8_t* record, int column, float* out) {
     Block block;
-    for (int j = 0; j < 16; ++j) __builtin_memcpy(block.qs + 2 * j, record + 32 * j + 2 * column, 2);
+    for (int j = 0; j < 16; ++j)
+      __builtin_memcpy(block.qs + 2 * j, record + 32 * j + 2 * column, 2);
     __builtin_memcpy(&block.d, record + 512 + 2 * column, 2);
     decode(block, out);
   }

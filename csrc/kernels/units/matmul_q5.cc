@@ -1,7 +1,7 @@
 #include EDGELM_ISA_HEADER
 
-#include "quant/blocks.h"
 #include "kernels/matmul_u8.inl"
+#include "quant/blocks.h"
 
 EDGELM_UNIT(matmul_q5) {
   using namespace edgelm;
