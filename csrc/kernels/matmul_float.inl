@@ -3,7 +3,7 @@
 // Float weights: a record is one weight of 16 rows, and c[t] = fma(w[k], x[t][k], c[t]).
 #include "kernels/activation.h"
 #include "kernels/matmul.inl"
-#include "quant/half.h"
+#include "quant/blocks.h"
 
 namespace edgelm {
 namespace {

@@ -4,6 +4,7 @@
 // block stay below 2^27 in int32, then c[t] = fma(sum, d_w * d_x, c[t]).
 #include "kernels/activation.h"
 #include "kernels/matmul.inl"
+#include "quant/blocks.h"
 
 namespace edgelm {
 namespace {

@@ -9,6 +9,7 @@
 #include "kernels/activation.h"
 #include "kernels/codes.inl"
 #include "kernels/matmul.inl"
+#include "quant/blocks.h"
 
 namespace edgelm {
 namespace {

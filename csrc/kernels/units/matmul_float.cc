@@ -1,7 +1,6 @@
 #include EDGELM_ISA_HEADER
 
 #include "kernels/matmul_float.inl"
-#include "quant/blocks.h"
 
 namespace edgelm {
 namespace {

@@ -1,7 +1,6 @@
 #include EDGELM_ISA_HEADER
 
 #include "kernels/matmul_u8.inl"
-#include "quant/blocks.h"
 
 EDGELM_UNIT(matmul_q4) {
   using namespace edgelm;
