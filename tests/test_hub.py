@@ -72,6 +72,9 @@ class Server:
         span = request.headers.get("Range", "")
         if span.startswith("bytes=") and self.ranges:
             start = int(span[6:].rstrip("-"))
+            if start >= len(content):
+                request.send_error(416)
+                return
             request.send_response(206)
             request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
@@ -169,6 +172,14 @@ def test_a_server_without_ranges_starts_over(server, monkeypatch):
     assert len(server.gets()) == 2
 
 
+def test_gives_up_on_a_server_without_ranges_that_breaks_off(server, cache, monkeypatch):
+    add_model(monkeypatch)
+    server.ranges = False
+    server.drop_after = [300_000] * 20
+    with pytest.raises(DownloadError, match=r"ended at byte 300,000 of 1,048,576"):
+        hub.pull("tiny")
+
+
 def test_gives_up_on_a_server_that_always_breaks_off(server, cache, monkeypatch):
     add_model(monkeypatch)
     server.drop_after = [300_000] + [0] * 20
@@ -212,6 +223,17 @@ def test_a_partial_file_of_other_bytes_is_dropped(server, cache, monkeypatch):
         (cache / "tiny.gguf.part").write_bytes(left)
         assert hub.pull("tiny").read_bytes() == BYTES
         files.discard(cache / "tiny.gguf")
+
+
+def test_a_partial_file_longer_than_the_servers(server, cache, monkeypatch):
+    add_model(monkeypatch)
+    cache.mkdir()
+    (cache / "tiny.gguf.part").write_bytes(BYTES[:1000])
+    server.contents[URL_PATH] = BYTES[:500]
+    with pytest.raises(DownloadError, match="has 500 bytes there"):
+        hub.pull("tiny")
+    server.contents[URL_PATH] = BYTES
+    assert hub.pull("tiny").read_bytes() == BYTES
 
 
 @pytest.mark.parametrize(("lie", "message"), [(-10, "SHA-256"), (10, "ended at byte 1,048,576")])

@@ -18,7 +18,7 @@ from .files import CHUNK_BYTES, PartialFile, Progress, Step, check_room
 from .models import HubFile
 
 TIMEOUT_S = 10.0
-MAX_STALLS = 5  # attempts in a row that bring no byte
+MAX_STALLS = 5  # attempts in a row that come no further
 FIRST_PAUSE_S = 0.5  # doubles with every stall
 
 
@@ -66,17 +66,19 @@ def fetch(url: str, part: PartialFile, n_bytes: int | None, progress: Progress) 
     A connection that breaks is taken up again; one that never gave a byte is not, so that another
     source gets its turn soon. A server without ranges starts over.
     """
-    stalls, received = 0, False
+    begun = furthest = part.n_bytes
+    stalls = 0
     while True:
-        before = part.n_bytes
         try:
             return _transfer(url, part, n_bytes, progress)
         except urllib.error.HTTPError as answer:
-            raise _refusal(answer, Request(url)) from answer
+            if answer.code != 416 or part.n_bytes == 0:
+                raise _refusal(answer, Request(url)) from answer
+            part.restart()  # the range that it lacks begins behind the file's end
         except _BrokenError as broken:
-            received = received or part.n_bytes != before
-            stalls = 0 if part.n_bytes != before else stalls + 1
-            if not received or stalls == MAX_STALLS:
+            stalls = 0 if part.n_bytes > furthest else stalls + 1
+            furthest = max(furthest, part.n_bytes)
+            if furthest == begun or stalls == MAX_STALLS:
                 raise DownloadError(f"{Request(url).host}: {broken}") from broken
             progress(Step(f"{Request(url).host}: {broken}; trying again"))
             time.sleep(FIRST_PAUSE_S * 2**stalls)
