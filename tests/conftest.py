@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from edgelm import hub
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     """The same numbers in every run; a test that wants others seeds its own."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """SmolLM2-135M-Instruct in Q4_1, from the cache folder, fetched if it is not there.
+
+    Fails where the model cannot be had: a test that needs it is never skipped.
+    """
+    return hub.resolve("smollm2-135m-instruct")

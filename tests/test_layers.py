@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "edgelm"
 # Lowest first. A module imports from lower layers and from its own package only.
 PYTHON_LAYERS = (
-    {"errors", "pretokenizers"},
+    {"errors"},
+    {"options", "pretokenizers"},
     {"gguf", "graph", "rope", "tokenizer", "samplers", "chat", "hub"},
     {"meta", "weights", "reference"},
     {"arch"},

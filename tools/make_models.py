@@ -1,6 +1,6 @@
 """Makes the model files that the benchmarks and peers share, with llama.cpp's own quantizer.
 
-    python bench/make_models.py --from SMOLLM2.gguf --out FOLDER [--only NAME] [--types TYPE ...]
+    python tools/make_models.py --from SMOLLM2.gguf --out FOLDER [--only NAME] [--types TYPE ...]
 
 Writes `llama-1b-{q8_0,q4_k_m,q3_k_m}.gguf`, random weights in Llama-3.2-1B's shape (speed does not
 depend on the values), and `smollm2-{...}.gguf`, requantized from the real file. Files that exist
@@ -11,16 +11,14 @@ two minutes and 6 GB of disk. Requantizing costs accuracy, equally for every eng
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from oracles import FILE_TYPES, quantize
 
-# llama.cpp's file types (LLAMA_FTYPE_*) by the name that its quantizer prints.
-FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "q3_k_m": 12, "q4_k_m": 15}
 DEFAULT_TYPES = ("q8_0", "q4_k_m", "q3_k_m")
 UNUSED_TOKEN = 5  # gguf.TokenType.UNUSED
 
@@ -124,19 +122,6 @@ def write_random(path: Path, shape: Shape, vocab_from: Path) -> None:
     for _, dims in tensors(shape):
         writer.write_tensor_data(values(dims, rng))
     writer.close()
-
-
-def quantize(source: Path, target: Path, file_type: str) -> None:
-    """llama.cpp's quantizer, through cyllama; the result appears whole or not at all."""
-    import cyllama.llama.llama_cpp as llama_cpp
-
-    params = llama_cpp.LlamaModelQuantizeParams()
-    params.ftype = FILE_TYPES[file_type]
-    params.nthread = os.cpu_count() or 1
-    params.allow_requantize = True
-    partial = target.with_suffix(".partial")
-    llama_cpp.model_quantize(str(source), str(partial), params)
-    partial.rename(target)
 
 
 def make(name: str, types: tuple[str, ...], folder: Path, source: Path) -> list[Path]:
