@@ -92,7 +92,6 @@ class PackedMatrix {
     check(rows.shape(0) > 0 && rows.shape(0) <= kMaxAxis, "PackedMatrix: it needs 1 to ", kMaxAxis,
           " rows, got ", rows.shape(0));
     n_ = rows.shape(0);
-    check(weight().matmul != nullptr, "PackedMatrix: ", isa, " has no kernels for ", quant, " yet");
     group_bytes_ = weight().group_bytes(k_);
     groups_ = allocate(n_bytes());
     const uint8_t* from = rows.data();

@@ -96,6 +96,11 @@ EDGELM_INLINE I16x32 interleave(Bytes16 x, Bytes16 y) {
           _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(x.v, y.v))};
 }
 
+// Sign-extended.
+EDGELM_INLINE I32x16 widen(Bytes16 x) {
+  return {_mm256_cvtepi8_epi32(x.v), _mm256_cvtepi8_epi32(_mm_srli_si128(x.v, 8))};
+}
+
 // --- int16 and int32 -------------------------------------------------------------------------
 
 EDGELM_INLINE Quad broadcast4(const void* p) {

@@ -93,6 +93,12 @@ EDGELM_CALL I16x32 interleave(Bytes16 x, Bytes16 y) {
   return out;
 }
 
+EDGELM_CALL I32x16 widen(Bytes16 x) {
+  I32x16 out;
+  for (int i = 0; i < 16; ++i) out.v[i] = static_cast<int8_t>(x.v[i]);
+  return out;
+}
+
 // --- int16 and int32 -------------------------------------------------------------------------
 
 EDGELM_INLINE Quad broadcast4(const void* p) { return load_raw<Quad>(p); }

@@ -8,6 +8,7 @@
 // Both work on whole lines and on the 32-bit words of one column.
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
+#include "quant/half.h"
 
 namespace edgelm {
 namespace {
@@ -112,12 +113,12 @@ struct Bits6 {
   }
 };
 
-// The codes of 16 rows, 32 each, to kLines lines.
+// 32 codes of each of 16 rows, stride bytes apart, to kLines lines.
 template <class Codes>
-void pack_codes(const uint8_t (*codes)[32], uint8_t* out) {
+void pack_codes(const uint8_t* codes, size_t stride, uint8_t* out) {
   for (int c = 0; c < kGroupRows; ++c) {
     uint32_t q[8], line[Codes::kLines];
-    __builtin_memcpy(q, codes[c], sizeof q);
+    __builtin_memcpy(q, codes + c * stride, sizeof q);
     Codes::pack(q, line);
     for (int i = 0; i < Codes::kLines; ++i) __builtin_memcpy(out + 64 * i + 4 * c, &line[i], 4);
   }
@@ -137,6 +138,13 @@ void unpack_codes(const uint8_t* lines, int column, uint8_t* out) {
   });
 }
 
+// The f16 of one column.
+EDGELM_INLINE float half_at(const uint8_t* p, int column) {
+  f16 h;
+  __builtin_memcpy(&h, p + 2 * column, 2);
+  return to_float(h);
+}
+
 // The codes of all 32 weights x 16 rows, a line a K-group.
 template <class Codes>
 EDGELM_INLINE void expand_codes(const uint8_t* lines, uint8_t* panel) {
@@ -145,6 +153,28 @@ EDGELM_INLINE void expand_codes(const uint8_t* lines, uint8_t* panel) {
   unroll<8>([&](auto g) __attribute__((always_inline)) {
     store(panel + 64 * g.value, Codes::template group<g.value>(line));
   });
+}
+
+// 6-bit values of 16 columns, four to 48 bytes: two lines of low nibbles, one of high bits.
+EDGELM_INLINE void pack_sixes(const int (&value)[4], int column, uint8_t* out) {
+  const auto byte = [](int x) { return static_cast<uint8_t>(x); };
+  out[column] = byte((value[0] & 15) | (value[1] & 15) << 4);
+  out[16 + column] = byte((value[2] & 15) | (value[3] & 15) << 4);
+  out[32 + column] =
+      byte(value[0] >> 4 | value[1] >> 4 << 2 | value[2] >> 4 << 4 | value[3] >> 4 << 6);
+}
+EDGELM_INLINE int unpack_six(const uint8_t* in, int i, int column) {
+  const int low = in[16 * (i / 2) + column] >> (4 * (i % 2));
+  const int high = in[32 + column] >> (2 * i);
+  return (low & 15) | (high & 3) << 4;
+}
+struct Sixes {
+  Bytes16 value[4];
+};
+EDGELM_INLINE Sixes load_sixes(const uint8_t* in) {
+  const Bytes16 a = load_columns(in), b = load_columns(in + 16), high = load_columns(in + 32);
+  return {{bits<0>(a, 15) | bits<-4>(high, 0x30), bits<4>(a, 15) | bits<-2>(high, 0x30),
+           bits<0>(b, 15) | bits<0>(high, 0x30), bits<4>(b, 15) | bits<2>(high, 0x30)}};
 }
 
 }  // namespace

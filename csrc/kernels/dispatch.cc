@@ -10,6 +10,9 @@
   X(isa, activations)        \
   X(isa, matmul_float)       \
   X(isa, matmul_i16)         \
+  X(isa, matmul_k23)         \
+  X(isa, matmul_k4)          \
+  X(isa, matmul_k6)          \
   X(isa, matmul_q4)          \
   X(isa, matmul_q5)          \
   X(isa, vector)

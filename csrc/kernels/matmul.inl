@@ -3,13 +3,15 @@
 // What all weight types share: packing, and the two forms of the matmul over 16-row groups.
 //
 // A group is a run of records, kBlock weights of 16 rows each. A trait W describes one type:
-//   Block, Act                  the file's block and the activation block of the same kBlock
-//   weights kRecordBytes, kPanelBytes   one record packed, and expanded to what the micro-kernel
-//   reads pack(const Block (&)[16], uint8_t*)       16 rows' blocks to a record unpack(const
-//   uint8_t*, column, float*)    one row of a record, exactly as the file decodes expand(const
-//   uint8_t* record, uint8_t* panel) Packed, Expanded            sources: the same weights from a
-//   record and from a panel accumulate<T>(source, act, stride, c)     c[t] += w * x[t] of one
-//   record
+//   Block, kAct, kActBytes      the file's block, and the activations of as many weights
+//   kRecordBytes, kPanelBytes   one record packed, and expanded for the micro-kernel
+//   pack(blocks, record)        one block of each of 16 rows
+//   unpack(record, row, out)    one row of a record, exactly as the file decodes
+//   expand(record, panel)
+//   Packed, Expanded            sources: the same weights, from a record or from a panel
+//   accumulate<T>(source, act, stride, c)   c[t] += w * x[t] over one record, T tokens
+//   kPanelWeights, kFusedTokens  weights of a row in one panel; up to how many tokens kAuto is
+//   fused
 // Both forms call the same accumulate in the same order of K, so they give the same bits.
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
@@ -19,7 +21,12 @@ namespace {
 
 constexpr int kTile = 4;            // tokens a tile
 constexpr size_t kPrefetch = 3072;  // bytes ahead, fused form
-constexpr int kMaxBlock = 256;
+
+// Fetches what lies kPrefetch bytes behind a record.
+template <size_t kBytes>
+EDGELM_INLINE void prefetch_record(const uint8_t* record) {
+  for (size_t i = 0; i < kBytes; i += 64) prefetch(record + kPrefetch + i);
+}
 
 template <class W>
 size_t group_bytes(int32_t k) {
@@ -76,21 +83,17 @@ template <class W, int T, class Source>
 void tile(const MatmulArgs& args, const uint8_t* weights, int record0, int n_records, int t0,
           int row0, bool first) {
   const int n = args.n_rows - row0;
-  const uint8_t* act =
-      args.act + t0 * args.act_stride + static_cast<size_t>(record0) * sizeof(typename W::Act);
+  const uint8_t* act = args.act + t0 * args.act_stride + record0 * W::kActBytes;
   float* out = args.out + t0 * args.out_stride + row0;
   F32x16 c[T];
   for (int t = 0; t < T; ++t) {
     c[t] = first ? zero_f32() : load_columns_f32(out + t * args.out_stride, n);
   }
   for (int r = 0; r < n_records; ++r) {
-    if constexpr (Source::kBytes == W::kRecordBytes) {
-      for (size_t i = 0; i < W::kRecordBytes; i += 64) prefetch(weights + kPrefetch + i);
-    }
     const Source source(weights);
     W::template accumulate<T>(source, act, args.act_stride, c);
     weights += Source::kBytes;
-    act += sizeof(typename W::Act);
+    act += W::kActBytes;
   }
   for (int t = 0; t < T; ++t) store_columns(out + t * args.out_stride, c[t], n);
 }

@@ -12,8 +12,8 @@ namespace {
 template <class Value, F32x16 (*load)(const uint8_t*)>
 struct FloatWeight {
   using Block = Value;
-  using Act = ActF32;
   static constexpr ActFormat kAct = ActFormat::kF32;
+  static constexpr size_t kActBytes = sizeof(ActF32);
   static constexpr size_t kRecordBytes = 16 * sizeof(Value), kPanelBytes = 64;
   static constexpr int kPanelWeights = 1024, kFusedTokens = 16;
 
@@ -32,19 +32,22 @@ struct FloatWeight {
   struct Packed {
     static constexpr size_t kBytes = kRecordBytes;
     const uint8_t* p;
-    explicit Packed(const uint8_t* record) : p(record) {}
+    explicit EDGELM_INLINE Packed(const uint8_t* record) : p(record) {}
+    EDGELM_INLINE void fetch() const { prefetch(p + kPrefetch); }
     EDGELM_INLINE F32x16 weights() const { return load(p); }
   };
   struct Expanded {
     static constexpr size_t kBytes = kPanelBytes;
     const uint8_t* p;
-    explicit Expanded(const uint8_t* panel) : p(panel) {}
+    explicit EDGELM_INLINE Expanded(const uint8_t* panel) : p(panel) {}
+    EDGELM_INLINE void fetch() const {}
     EDGELM_INLINE F32x16 weights() const { return load_f32(reinterpret_cast<const float*>(p)); }
   };
 
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
                                        F32x16 (&c)[T]) {
+    source.fetch();
     F32x16 w = source.weights();
     pin(w);
     unroll<T>([&](auto t) __attribute__((always_inline)) {

@@ -14,7 +14,8 @@ template <class S>
 struct PackedI16 {
   static constexpr size_t kBytes = S::kBytes;
   const uint8_t* p;
-  explicit PackedI16(const uint8_t* record) : p(record) {}
+  explicit EDGELM_INLINE PackedI16(const uint8_t* record) : p(record) {}
+  EDGELM_INLINE void fetch() const { prefetch_record<kBytes>(p); }
   template <int j>
   EDGELM_INLINE I16x32 pairs() const {
     return S::template pairs<j>(p);
@@ -26,7 +27,8 @@ struct PackedI16 {
 struct ExpandedI16 {
   static constexpr size_t kBytes = 16 * 64 + 64;
   const uint8_t* p;
-  explicit ExpandedI16(const uint8_t* panel) : p(panel) {}
+  explicit EDGELM_INLINE ExpandedI16(const uint8_t* panel) : p(panel) {}
+  EDGELM_INLINE void fetch() const {}
   template <int j>
   EDGELM_INLINE I16x32 pairs() const {
     return load_i16(reinterpret_cast<const int16_t*>(p + 64 * j));
@@ -47,6 +49,7 @@ EDGELM_INLINE void expand_i16(const Source& source, uint8_t* panel) {
 template <int T, class Source>
 EDGELM_INLINE void accumulate_i16(const Source& source, const uint8_t* act, size_t stride,
                                   F32x16 (&c)[T]) {
+  source.fetch();
   I32x16 sum[T];
   unroll<16>([&](auto j) __attribute__((always_inline)) {
     I16x32 w = source.template pairs<j.value>();

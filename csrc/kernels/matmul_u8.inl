@@ -19,7 +19,8 @@ template <class F>
 struct PackedU8 {
   static constexpr size_t kBytes = F::kBytes;
   const uint8_t* p;
-  explicit PackedU8(const uint8_t* record) : p(record) {}
+  explicit EDGELM_INLINE PackedU8(const uint8_t* record) : p(record) {}
+  EDGELM_INLINE void fetch() const { prefetch_record<kBytes>(p); }
   template <int g>
   EDGELM_INLINE Bytes64 group() const {
     return F::template group<g>(p);
@@ -32,7 +33,8 @@ struct PackedU8 {
 struct ExpandedU8 {
   static constexpr size_t kBytes = 8 * 64 + 128;
   const uint8_t* p;
-  explicit ExpandedU8(const uint8_t* panel) : p(panel) {}
+  explicit EDGELM_INLINE ExpandedU8(const uint8_t* panel) : p(panel) {}
+  EDGELM_INLINE void fetch() const {}
   template <int g>
   EDGELM_INLINE Bytes64 group() const {
     return load_bytes(p + 64 * g);
@@ -45,6 +47,7 @@ struct ExpandedU8 {
 template <int kLaneShift, bool kHasMin, int T, class Source>
 EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_t stride,
                                  F32x16 (&c)[T]) {
+  source.fetch();
   I16x32 lane[T];
   unroll<8>([&](auto g) __attribute__((always_inline)) {
     Bytes64 w = source.template group<g.value>();
@@ -82,8 +85,8 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
 template <class F>
 struct U8Weight {
   using Block = typename F::Block;
-  using Act = ActI8x32;
   static constexpr ActFormat kAct = ActFormat::kI8x32;
+  static constexpr size_t kActBytes = sizeof(ActI8x32);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedU8::kBytes;
   static constexpr int kPanelWeights = 2048, kFusedTokens = 8;
   using Packed = PackedU8<F>;
@@ -95,7 +98,7 @@ struct U8Weight {
       F::codes(rows[c], code[c]);
       F::pack_scales(rows[c], record + F::kCodeBytes, c);
     }
-    pack_codes<typename F::Codes>(code, record);
+    pack_codes<typename F::Codes>(code[0], 32, record);
   }
   static void unpack(const uint8_t* record, int column, float* out) {
     uint8_t code[32];
@@ -123,12 +126,6 @@ EDGELM_INLINE Bytes64 code_group(const uint8_t* record) {
   const auto line = [&](int i)
                         __attribute__((always_inline)) { return load_bytes(record + 64 * i); };
   return Codes::template group<g>(line);
-}
-
-EDGELM_INLINE float half_at(const uint8_t* p, int column) {
-  f16 h;
-  __builtin_memcpy(&h, p + 2 * column, 2);
-  return to_float(h);
 }
 
 // w = d * code (+ m): 16 f16 scales, then 16 f16 minimums if the type has them.

@@ -1,6 +1,7 @@
 #include EDGELM_ISA_HEADER
 
 #include "kernels/matmul_i16.inl"
+#include "kernels/codes.inl"
 
 namespace edgelm {
 namespace {
@@ -8,8 +9,8 @@ namespace {
 // Record: bytes [16 pairs][16 columns][2], 16 f16 scales.
 struct Q8_0 {
   using Block = q8_0;
-  using Act = ActI16x32;
   static constexpr ActFormat kAct = ActFormat::kI16x32;
+  static constexpr size_t kActBytes = sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 34, kPanelBytes = ExpandedI16::kBytes;
   static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
 
@@ -32,8 +33,9 @@ struct Q8_0 {
   }
   static void unpack(const uint8_t* record, int column, float* out) {
     Block block;
-    for (int j = 0; j < 16; ++j)
+    for (int j = 0; j < 16; ++j) {
       __builtin_memcpy(block.qs + 2 * j, record + 32 * j + 2 * column, 2);
+    }
     __builtin_memcpy(&block.d, record + 512 + 2 * column, 2);
     decode(block, out);
   }
@@ -47,10 +49,165 @@ struct Q8_0 {
   }
 };
 
+// The levels of IQ4, as bytes; lookup() gives them back, and widening restores their signs.
+constexpr uint8_t level(int i) { return static_cast<uint8_t>(kIq4Levels[i]); }
+constexpr uint8_t kLevelBytes[16] = {
+    level(0), level(1), level(2),  level(3),  level(4),  level(5),  level(6),  level(7),
+    level(8), level(9), level(10), level(11), level(12), level(13), level(14), level(15)};
+
+// Weights 2j and 2j + 1 of 32, from four lines of nibbles. Each group's middle bytes are swapped,
+// so that its even bytes are its first pair.
+template <int j>
+EDGELM_INLINE I16x32 iq4_pairs(const uint8_t* lines) {
+  const auto line = [&](int i)
+                        __attribute__((always_inline)) { return load_bytes(lines + 64 * i); };
+  const Bytes64 levels = lookup(kLevelBytes, Bits4::group<j / 2>(line));
+  if constexpr (j % 2 == 0) {
+    return even_bytes(levels);
+  } else {
+    return odd_bytes(levels);
+  }
+}
+
+// The file's nibbles of a 32-block, in that order.
+EDGELM_INLINE void iq4_codes(const uint8_t* qs, uint8_t* out) {
+  int8_t code[32];
+  split_nibbles(qs, code);
+  for (int i = 0; i < 32; ++i) out[i] = static_cast<uint8_t>(code[(i & ~3) | "\0\2\1\3"[i & 3]]);
+}
+EDGELM_INLINE void unpack_iq4(const uint8_t* lines, int column, float d, float* out) {
+  uint8_t code[32];
+  unpack_codes<Bits4>(lines, column, code);
+  for (int i = 0; i < 32; ++i) {
+    out[i] = d * static_cast<float>(kIq4Levels[code[(i & ~3) | "\0\2\1\3"[i & 3]]]);
+  }
+}
+
+// Record: four lines of nibbles, 16 f16 scales.
+struct Iq4Nl {
+  using Block = iq4_nl;
+  static constexpr ActFormat kAct = ActFormat::kI16x32;
+  static constexpr size_t kActBytes = sizeof(ActI16x32);
+  static constexpr size_t kRecordBytes = 16 * 18, kPanelBytes = ExpandedI16::kBytes;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 8;
+
+  struct Layout {
+    static constexpr size_t kBytes = kRecordBytes;
+    template <int j>
+    static EDGELM_INLINE I16x32 pairs(const uint8_t* p) {
+      return iq4_pairs<j>(p);
+    }
+    static EDGELM_INLINE F32x16 scale(const uint8_t* p) { return load_f16(p + 256); }
+  };
+  using Packed = PackedI16<Layout>;
+  using Expanded = ExpandedI16;
+
+  static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
+    uint8_t code[kGroupRows][32];
+    for (int c = 0; c < kGroupRows; ++c) {
+      iq4_codes(rows[c].qs, code[c]);
+      __builtin_memcpy(record + 256 + 2 * c, &rows[c].d, 2);
+    }
+    pack_codes<Bits4>(code[0], 32, record);
+  }
+  static void unpack(const uint8_t* record, int column, float* out) {
+    unpack_iq4(record, column, half_at(record + 256, column), out);
+  }
+  static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
+    expand_i16(Packed(record), panel);
+  }
+  template <int T, class Source>
+  static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
+                                       F32x16 (&c)[T]) {
+    accumulate_i16<T>(source, act, stride, c);
+  }
+};
+
+// Record: 8 x 4 lines of nibbles, 2 x 48 bytes of 6-bit scales, 16 f16 d.
+struct Iq4Xs {
+  using Block = iq4_xs;
+  static constexpr ActFormat kAct = ActFormat::kI16x32;
+  static constexpr size_t kActBytes = 8 * sizeof(ActI16x32);
+  static constexpr size_t kRecordBytes = 16 * 136, kPanelBytes = 8 * ExpandedI16::kBytes;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 8;
+
+  // A sub-block and its float scales d * (scale - 32).
+  struct Sub {
+    const uint8_t* p;
+    const float* scales;
+    EDGELM_INLINE void fetch() const { prefetch_record<kRecordBytes / 8>(p); }
+    template <int j>
+    EDGELM_INLINE I16x32 pairs() const {
+      return iq4_pairs<j>(p);
+    }
+    EDGELM_INLINE F32x16 scale() const { return load_f32(scales); }
+  };
+  struct Packed {
+    static constexpr size_t kBytes = kRecordBytes;
+    const uint8_t* p;
+    float scales[8][16];
+    explicit EDGELM_INLINE Packed(const uint8_t* record) : p(record) {
+      const F32x16 d = load_f16(record + 2048 + 96);
+      for (int i = 0; i < 2; ++i) {
+        const Sixes six = load_sixes(record + 2048 + 48 * i);
+        for (int j = 0; j < 4; ++j) {
+          store(scales[4 * i + j], mul(d, to_float(widen(subtract(six.value[j], 32)))));
+        }
+      }
+    }
+    EDGELM_INLINE Sub sub(int b) const { return {p + 256 * b, scales[b]}; }
+  };
+  struct Expanded {
+    static constexpr size_t kBytes = kPanelBytes;
+    const uint8_t* p;
+    explicit EDGELM_INLINE Expanded(const uint8_t* panel) : p(panel) {}
+    EDGELM_INLINE ExpandedI16 sub(int b) const { return ExpandedI16(p + b * ExpandedI16::kBytes); }
+  };
+
+  static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
+    uint8_t* scales = record + 2048;
+    for (int b = 0; b < 8; ++b) {
+      uint8_t code[kGroupRows][32];
+      for (int c = 0; c < kGroupRows; ++c) iq4_codes(rows[c].qs + 16 * b, code[c]);
+      pack_codes<Bits4>(code[0], 32, record + 256 * b);
+    }
+    for (int c = 0; c < kGroupRows; ++c) {
+      const auto six = [&](int b) { return edgelm::scale(rows[c], b) + 32; };
+      pack_sixes({six(0), six(1), six(2), six(3)}, c, scales);
+      pack_sixes({six(4), six(5), six(6), six(7)}, c, scales + 48);
+      __builtin_memcpy(scales + 96 + 2 * c, &rows[c].d, 2);
+    }
+  }
+  static void unpack(const uint8_t* record, int column, float* out) {
+    const uint8_t* scales = record + 2048;
+    const float d = half_at(scales + 96, column);
+    for (int b = 0; b < 8; ++b) {
+      const int scale = unpack_six(scales + 48 * (b / 4), b % 4, column) - 32;
+      unpack_iq4(record + 256 * b, column, d * static_cast<float>(scale), out + 32 * b);
+    }
+  }
+  static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
+    const Packed source(record);
+    for (int b = 0; b < 8; ++b) expand_i16(source.sub(b), panel + b * ExpandedI16::kBytes);
+  }
+  template <int T, class Source>
+  static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
+                                       F32x16 (&c)[T]) {
+    for (int b = 0; b < 8; ++b) {
+      accumulate_i16<T>(source.sub(b), act + b * sizeof(ActI16x32), stride, c);
+    }
+  }
+};
+
 }  // namespace
 }  // namespace edgelm
 
 EDGELM_UNIT(matmul_i16) {
   using namespace edgelm;
-  table.weight[static_cast<int>(QuantType::q8_0)] = weight_kernels<Q8_0>();
+  const auto of = [&](QuantType type) -> WeightKernels& {
+    return table.weight[static_cast<int>(type)];
+  };
+  of(QuantType::q8_0) = weight_kernels<Q8_0>();
+  of(QuantType::iq4_nl) = weight_kernels<Iq4Nl>();
+  of(QuantType::iq4_xs) = weight_kernels<Iq4Xs>();
 }

@@ -2,6 +2,39 @@
 
 #include "kernels/matmul_u8.inl"
 
+namespace edgelm {
+namespace {
+
+// The levels plus 16.
+constexpr uint8_t kMxfp4Bytes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
+// w = 2^(e - 128) * level[code]. Record: four lines of nibbles, 16 bytes of exponents.
+struct Mxfp4 {
+  using Block = mxfp4;
+  using Codes = Bits4;
+  static constexpr int kLaneShift = 0;
+  static constexpr bool kHasMin = false;
+  static constexpr size_t kCodeBytes = 256, kBytes = 272;
+
+  template <int g>
+  static EDGELM_INLINE Bytes64 group(const uint8_t* p) {
+    return lookup(kMxfp4Bytes, code_group<Bits4, g>(p));
+  }
+  static EDGELM_INLINE F32x16 scale(const uint8_t* p) { return load_e8m0(p + kCodeBytes); }
+
+  static void codes(const Block& block, uint8_t* out) {
+    split_nibbles(block.qs, reinterpret_cast<int8_t*>(out));
+  }
+  static void pack_scales(const Block& block, uint8_t* out, int column) { out[column] = block.e; }
+  static void decode(const uint8_t* code, const uint8_t* scales, int column, float* out) {
+    const float d = edgelm::scale(mxfp4{.e = scales[column], .qs = {}});
+    for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kMxfp4Levels[code[i]]);
+  }
+};
+
+}  // namespace
+}  // namespace edgelm
+
 EDGELM_UNIT(matmul_q4) {
   using namespace edgelm;
   const auto of = [&](QuantType type) -> WeightKernels& {
@@ -9,4 +42,5 @@ EDGELM_UNIT(matmul_q4) {
   };
   of(QuantType::q4_0) = weight_kernels<U8Weight<Affine<q4_0, Bits4, 8, 1, false>>>();
   of(QuantType::q4_1) = weight_kernels<U8Weight<Affine<q4_1, Bits4, 0, -1, true>>>();
+  of(QuantType::mxfp4) = weight_kernels<U8Weight<Mxfp4>>();
 }
