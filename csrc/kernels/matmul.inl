@@ -10,8 +10,7 @@
 //   expand(record, panel)
 //   Packed, Expanded            sources: the same weights, from a record or from a panel
 //   accumulate<T>(source, act, stride, c)   c[t] += w * x[t] over one record, T tokens
-//   kPanelWeights, kFusedTokens  weights of a row in one panel; up to how many tokens kAuto is
-//   fused
+//   kPanelWeights, kFusedTokens   weights of a row in one panel; tokens up to which kAuto is fused
 // Both forms call the same accumulate in the same order of K, so they give the same bits.
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
