@@ -20,7 +20,7 @@ PYTHON_LAYERS = (
     {"arch"},
     {"model"},
     {"engine"},
-    {"generate"},
+    {"generate", "scoring", "session"},
     {"api"},
     {"__init__"},
     {"cli", "bench", "server"},

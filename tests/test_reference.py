@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgelm.gguf import open_gguf
 
 from edgelm.arch import build
+from edgelm.gguf import open_gguf
 from edgelm.graph import Graph, Plan
 from edgelm.meta import Meta
 from edgelm.reference import Reference, first_difference, weights_by_name
