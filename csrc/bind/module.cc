@@ -8,4 +8,6 @@ PYBIND11_MODULE(_core, m) {
   edgelm::bind::gguf(m);
   edgelm::bind::select(m);
   edgelm::bind::tokenize(m);
+  edgelm::bind::vector(m);
+  edgelm::bind::attention(m);
 }
