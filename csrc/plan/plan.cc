@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "kernels/dispatch.h"
-#include "plan/kv_cache.h"
+#include "plan/ops/kv.h"
 
 namespace edgelm {
 namespace {
@@ -62,6 +63,7 @@ Plan::Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll&
       kernels_(active_kernels()),
       lowering_(*graph_, kernels_),
       weights_(lowering_, limits.n_threads, poll),
+      kv_layers_(edgelm::kv_layers(*graph_)),
       barrier_(limits.n_threads) {
   check(!graph_->outputs().empty(), "the graph has no output; name one with Graph.output");
   const auto add_schedule = [&](Regime regime, int max_tokens) {
@@ -137,14 +139,17 @@ std::vector<Traced> Plan::trace(const Batch& batch, KvCache* cache) {
 Plan::Status Plan::execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
                            const Poll& poll, std::vector<Traced>* trace) {
   check_batch(batch);
-  if (cache != nullptr) cache->reserve(batch);
+  check(kv_layers_.empty() || (cache != nullptr && cache->layers() == kv_layers_),
+        "the plan needs a KV cache of its own layers; make one with Plan.kv_cache");
+  std::optional<KvCache::Reservation> tokens;
+  if (!kv_layers_.empty()) tokens.emplace(*cache, batch);
   const size_t i = batch.n_tokens() <= schedules_[0].max_tokens ? 0 : 1;
   const Active active{batch, cache, outputs, timings_[i], trace};
   state_->begin(&poll);
   ThreadPool::instance().run(limits_.n_threads,
                              [&](int thread) { walk(schedules_[i], active, thread); });
   if (state_->finish()) return Status::kCancelled;
-  if (cache != nullptr) cache->commit(batch);
+  if (tokens) tokens->commit();
   return Status::kDone;
 }
 

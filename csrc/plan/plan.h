@@ -9,13 +9,12 @@
 #include "core/arena.h"
 #include "plan/batch.h"
 #include "plan/graph.h"
+#include "plan/kv_cache.h"
 #include "plan/loader.h"
 #include "plan/run_state.h"
 #include "plan/schedule.h"
 
 namespace edgelm {
-
-class KvCache;
 
 struct Limits {
   int n_batch = 512;   // tokens of a run
@@ -65,6 +64,7 @@ class Plan {
   std::vector<StepProfile> profile();
 
   const Graph& graph() const { return *graph_; }
+  const std::vector<KvLayer>& kv_layers() const { return kv_layers_; }
   const Limits& limits() const { return limits_; }
   const char* isa() const { return kernels_.isa; }
   size_t weight_bytes() const { return weights_.n_bytes(); }
@@ -95,6 +95,7 @@ class Plan {
   size_t thread_arenas_ = 0;  // where they begin, and the bytes of each
   size_t thread_bytes_ = 0;
   std::unique_ptr<RunState> state_;
+  std::vector<KvLayer> kv_layers_;  // that a cache must have
   Barrier barrier_;
   std::vector<std::vector<Timing>> timings_;  // of each schedule's steps
   bool profiling_ = false;

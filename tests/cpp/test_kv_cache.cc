@@ -1,0 +1,274 @@
+#include "plan/kv_cache.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "testing.h"
+
+using edgelm::Batch;
+using edgelm::ErrorKind;
+using edgelm::KvCache;
+using edgelm::KvLayer;
+using edgelm::KvType;
+
+namespace {
+
+constexpr int kHeadWidth = 64;
+
+// Layers 0 and 1 keep everything, layer 2 a window of 128 tokens.
+KvCache small_cache(int n_ctx = 1024, int n_parallel = 3) {
+  return KvCache({{0, 2, kHeadWidth, 0}, {1, 2, kHeadWidth, 0}, {2, 1, kHeadWidth, 128}},
+                 KvType::kF16, n_ctx, n_parallel);
+}
+
+// The next n tokens of a sequence, as a batch that owns its arrays.
+struct Tokens {
+  std::vector<int32_t> token, position, sequence;
+  Tokens() = default;
+  Tokens(const KvCache& cache, int32_t handle, int n) { append(handle, cache.length(handle), n); }
+  void append(int32_t handle, int from, int n) {
+    for (int i = 0; i < n; ++i) {
+      token.push_back(0);
+      position.push_back(from + i);
+      sequence.push_back(handle);
+    }
+  }
+  Batch batch() const { return {token, position, sequence, {}}; }
+};
+
+uint8_t& byte_of(const KvCache& cache, int32_t handle, int layer, int token) {
+  const KvCache::Tiles tiles = cache.tiles(handle, layer);
+  return tiles.pages[token / 64][tiles.k_offset + static_cast<size_t>(token % 64)];
+}
+
+// Appends n tokens and leaves `mark` in each, in every layer.
+void append(KvCache& cache, int32_t handle, int n, uint8_t mark) {
+  const Tokens tokens(cache, handle, n);
+  const Batch batch = tokens.batch();
+  KvCache::Reservation reservation(cache, batch);
+  for (const KvLayer& layer : cache.layers()) {
+    for (const int32_t position : tokens.position) byte_of(cache, handle, layer.layer, position) = mark;
+  }
+  reservation.commit();
+}
+
+bool holds(const KvCache& cache, int32_t handle, int layer, int begin, int end, uint8_t mark) {
+  for (int t = begin; t < end; ++t) {
+    if (byte_of(cache, handle, layer, t) != mark) return false;
+  }
+  return true;
+}
+
+size_t page_bytes(int layers, int heads) {
+  return static_cast<size_t>(layers) * 2 * static_cast<size_t>(heads) *
+         edgelm::kv_tile_bytes(KvType::kF16, kHeadWidth);
+}
+const size_t kWhole = page_bytes(2, 2);   // of the group without a window
+const size_t kWindow = page_bytes(1, 1);  // of the group with one
+
+std::string message_of(const auto& statement) {
+  try {
+    statement();
+  } catch (const edgelm::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST(kv_cache_grows_by_pages_and_keeps_what_was_written) {
+  KvCache cache = small_cache();
+  EXPECT(cache.committed_bytes() == 0);
+  EXPECT(cache.reserved_bytes() == 3 * 16 * (kWhole + kWindow));
+  EXPECT(cache.bytes_per_token() == (kWhole + kWindow) / 64);
+  const int32_t a = cache.create();
+  append(cache, a, 1, 7);
+  EXPECT(cache.committed_bytes() == kWhole + kWindow);
+  append(cache, a, 63, 7);
+  EXPECT(cache.committed_bytes() == kWhole + kWindow) << "64 tokens are one page";
+  append(cache, a, 1, 8);
+  EXPECT(cache.committed_bytes() == 2 * (kWhole + kWindow));
+  EXPECT(cache.length(a) == 65);
+  for (const int layer : {0, 1, 2}) {
+    EXPECT(holds(cache, a, layer, 0, 64, 7) && holds(cache, a, layer, 64, 65, 8)) << layer;
+  }
+  cache.drop(a);
+  EXPECT(cache.committed_bytes() == 0);
+}
+
+TEST(kv_cache_gives_memory_back_to_the_system) {
+  KvCache cache({{0, 4, kHeadWidth, 0}}, KvType::kF16, 1024, 1);  // pages of kWhole bytes
+  const int32_t a = cache.create();
+  append(cache, a, 640, 1);
+  uint8_t* page = cache.tiles(a, 0).pages[5];
+  const auto resident = [&] {
+    const auto system_page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    std::vector<unsigned char> pages(kWhole / system_page);
+    if (mincore(page, kWhole, pages.data()) != 0) return -1;
+    int n = 0;
+    for (const unsigned char flags : pages) n += flags & 1;
+    return n;
+  };
+  EXPECT(resident() > 0);
+  cache.truncate(a, 10);
+#ifdef __linux__
+  EXPECT(resident() == 0);
+#endif
+  append(cache, a, 600, 2);
+  EXPECT(holds(cache, a, 0, 0, 10, 1) && holds(cache, a, 0, 10, 610, 2));
+}
+
+TEST(kv_cache_fork_shares_pages_until_one_writes) {
+  KvCache cache = small_cache();
+  const int32_t a = cache.create();
+  append(cache, a, 100, 1);
+  const size_t before = cache.committed_bytes();
+  const int32_t b = cache.fork(a);
+  EXPECT(cache.length(b) == 100);
+  EXPECT(cache.committed_bytes() == before) << "a fork alone takes no memory";
+  append(cache, b, 1, 2);
+  EXPECT(cache.committed_bytes() == before + kWhole + kWindow) << "only the partial page is copied";
+  append(cache, a, 1, 3);
+  EXPECT(cache.committed_bytes() == before + kWhole + kWindow) << "its other owner keeps it";
+  for (const int layer : {0, 1, 2}) {
+    EXPECT(holds(cache, a, layer, 0, 100, 1) && holds(cache, a, layer, 100, 101, 3));
+    EXPECT(holds(cache, b, layer, 0, 100, 1) && holds(cache, b, layer, 100, 101, 2));
+    EXPECT(cache.tiles(a, layer).pages[0] == cache.tiles(b, layer).pages[0]);
+  }
+  cache.drop(a);
+  EXPECT(holds(cache, b, 0, 0, 100, 1)) << "shared pages outlive one owner";
+  cache.drop(b);
+  EXPECT(cache.committed_bytes() == 0);
+}
+
+TEST(kv_cache_truncate_then_write_copies_a_shared_full_page) {
+  KvCache cache = small_cache();
+  const int32_t a = cache.create();
+  append(cache, a, 128, 1);
+  const int32_t b = cache.fork(a);
+  EXPECT(cache.truncate(b, 30) == 30);
+  append(cache, b, 10, 2);
+  EXPECT(holds(cache, a, 0, 0, 128, 1)) << "the original is untouched";
+  EXPECT(holds(cache, b, 0, 0, 30, 1) && holds(cache, b, 0, 30, 40, 2));
+  EXPECT(cache.truncate(a, 0) == 0 && cache.length(a) == 0);
+  EXPECT(holds(cache, b, 0, 0, 30, 1));
+}
+
+TEST(kv_cache_window_groups_keep_only_their_window) {
+  KvCache cache = small_cache();
+  const int32_t a = cache.create();
+  for (int i = 0; i < 100; ++i) append(cache, a, 10, 5);
+  // The next query is at 1000 and sees from 873 on; 64 tokens more may be taken back.
+  const KvCache::Tiles tiles = cache.tiles(a, 2);
+  const int first = (1000 + 1 - 128 - 64) / 64;
+  for (int i = 0; i < 16; ++i) EXPECT((tiles.pages[i] != nullptr) == (i >= first)) << i;
+  EXPECT(cache.committed_bytes() == 16 * kWhole + static_cast<size_t>(16 - first) * kWindow);
+  EXPECT(holds(cache, a, 2, first * 64, 1000, 5));
+  EXPECT(cache.truncate(a, 1000 - 64) == 1000 - 64) << "a rollback of 64 tokens always works";
+  EXPECT(cache.truncate(a, 500) == 0) << "the window of a query at 500 is gone";
+  EXPECT(cache.length(a) == 0 && cache.committed_bytes() == 0);
+  append(cache, a, 130, 6);
+  EXPECT(holds(cache, a, 2, 0, 130, 6));
+  EXPECT(cache.truncate(a, 20) == 20) << "nothing was let go yet";
+}
+
+TEST(kv_cache_without_commit_is_as_before) {
+  KvCache cache = small_cache();
+  const int32_t a = cache.create();
+  append(cache, a, 50, 1);
+  const size_t before = cache.committed_bytes();
+  {
+    const Tokens tokens(cache, a, 500);
+    const Batch batch = tokens.batch();
+    const KvCache::Reservation cancelled(cache, batch);
+    EXPECT(cache.committed_bytes() > before);
+    EXPECT(cache.length(a) == 50);
+    EXPECT_ERROR(ErrorKind::kBusy, cache.drop(a));
+    EXPECT_ERROR(ErrorKind::kBusy, cache.fork(a));
+    EXPECT_ERROR(ErrorKind::kBusy, cache.truncate(a, 1));
+    EXPECT_ERROR(ErrorKind::kBusy, KvCache::Reservation(cache, batch));
+    cache.drop(cache.create());  // others may go on
+  }
+  EXPECT(cache.length(a) == 50 && cache.committed_bytes() == before);
+  EXPECT(holds(cache, a, 0, 0, 50, 1));
+  cache.drop(a);
+}
+
+TEST(kv_cache_full_says_so_with_numbers) {
+  KvCache cache = small_cache(100, 2);
+  const int32_t a = cache.create(), b = cache.create();
+  EXPECT_ERROR(ErrorKind::kCacheFull, cache.create());
+  EXPECT_ERROR(ErrorKind::kCacheFull, cache.fork(a));
+  EXPECT(message_of([&] { cache.create(); }).find("all 2 sequences") != std::string::npos);
+  append(cache, a, 90, 1);
+  const size_t before = cache.committed_bytes();
+  Tokens tokens;
+  tokens.append(b, 0, 70);
+  tokens.append(a, 90, 11);
+  const Batch batch = tokens.batch();
+  const std::string message = message_of([&] { KvCache::Reservation(cache, batch); });
+  EXPECT(message.find("holds 90 tokens; another 11 do not fit into n_ctx 100") != std::string::npos)
+      << message;
+  EXPECT(cache.committed_bytes() == before) << "what b had been given is returned";
+  append(cache, a, 10, 1);
+  append(cache, b, 100, 2);
+  EXPECT(holds(cache, a, 0, 0, 90, 1) && holds(cache, b, 0, 0, 100, 2));
+}
+
+TEST(kv_cache_refuses_batches_that_do_not_continue_it) {
+  KvCache cache = small_cache();
+  const int32_t a = cache.create(), b = cache.create();
+  const auto refused = [&](std::vector<int32_t> sequence, std::vector<int32_t> position) {
+    const std::vector<int32_t> token(sequence.size());
+    const Batch batch{token, position, sequence, {}};
+    EXPECT_ERROR(ErrorKind::kArgument, KvCache::Reservation(cache, batch));
+  };
+  refused({a}, {1});
+  refused({a, a}, {0, 2});
+  refused({a, b, a}, {0, 0, 1});
+  refused({-1}, {0});
+  refused({INT32_MAX}, {0});
+  cache.drop(b);
+  refused({b}, {0});
+  EXPECT_ERROR(ErrorKind::kArgument, cache.drop(b));
+  EXPECT_ERROR(ErrorKind::kArgument, cache.length(b));
+  EXPECT_ERROR(ErrorKind::kArgument, cache.truncate(a, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, cache.truncate(a, -1));
+  EXPECT(cache.create() != b) << "handles are not reused";
+  EXPECT(cache.committed_bytes() == 0);
+}
+
+TEST(kv_cache_refuses_impossible_shapes) {
+  const auto make = [](KvLayer layer, int n_ctx, int n_parallel) {
+    KvCache({layer}, KvType::kF16, n_ctx, n_parallel);
+  };
+  EXPECT_ERROR(ErrorKind::kArgument, make({0, 1, 60, 0}, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, make({-1, 1, 64, 0}, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, make({4096, 1, 64, 0}, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, make({0, 0, 64, 0}, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, make({0, 1, 64, 0}, 0, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, make({0, 1, 64, 0}, 64, 0));
+  EXPECT_ERROR(ErrorKind::kArgument, KvCache({}, KvType::kF16, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument,
+               KvCache({{3, 1, 64, 0}, {3, 1, 64, 0}}, KvType::kF16, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument,
+               KvCache({{3, 1, 64, 0}, {3, 2, 64, 0}}, KvType::kF16, 64, 1));
+  EXPECT_ERROR(ErrorKind::kMemory, make({0, 65536, 4096, 0}, 1 << 24, 1 << 16));
+}
+
+TEST(kv_cache_costs_nothing_until_it_is_used) {
+  // A 30-layer model of 32 heads at 131,072 tokens for 64 sequences: more than any machine has.
+  std::vector<KvLayer> layers;
+  for (int i = 0; i < 30; ++i) layers.push_back({i, 32, 128, 0});
+  KvCache cache(std::move(layers), KvType::kQ8_0, 131072, 64);
+  EXPECT(cache.reserved_bytes() > size_t{1} << 40);
+  const int32_t a = cache.create();
+  append(cache, a, 65, 1);
+  EXPECT(cache.committed_bytes() == 2 * cache.bytes_per_token() * 64);
+}
