@@ -1,0 +1,5 @@
+"""Chat templates."""
+
+from .template import ChatTemplate
+
+__all__ = ["ChatTemplate"]
