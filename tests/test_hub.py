@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,83 +18,16 @@ from edgelm import hub
 from edgelm.errors import DownloadError
 from edgelm.hub import files, transfer, wheels
 from edgelm.hub.models import HubFile, ModelFile, Wheel
+from http_server import Server
 
 BYTES = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(BYTES).hexdigest()
 URL_PATH = "/owner/repo/resolve/main/m.gguf"
 
 
-class Server:
-    """Serves `contents` by path, misbehaving as told, and remembers what it was asked."""
-
-    def __init__(self):
-        self.contents = {URL_PATH: BYTES}
-        self.redirects: dict[str, tuple[str, dict[str, str]]] = {}
-        self.drop_after: list[int] = []  # bytes to send before hanging up, a request
-        self.ranges = True
-        self.stall_s = 0.0
-        self.lie_about_size = 0
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_HEAD(self):
-                outer.answer(self, False)
-
-            def do_GET(self):
-                outer.answer(self, True)
-
-            def log_message(self, *args):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def answer(self, request: BaseHTTPRequestHandler, body: bool) -> None:
-        self.requests.append((request.command, request.path, dict(request.headers)))
-        if request.path in self.redirects:
-            target, headers = self.redirects[request.path]
-            request.send_response(302)
-            for name, value in {"Location": target, "Content-Length": "0", **headers}.items():
-                request.send_header(name, value)
-            request.end_headers()
-            return
-        content = self.contents.get(request.path)
-        if content is None:
-            request.send_error(404)
-            return
-        start = 0
-        span = request.headers.get("Range", "")
-        if span.startswith("bytes=") and self.ranges:
-            start = int(span[6:].rstrip("-"))
-            if start >= len(content):
-                request.send_error(416)
-                return
-            request.send_response(206)
-            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            request.send_response(200)
-        request.send_header("Content-Length", str(len(content) - start + self.lie_about_size))
-        request.end_headers()
-        if not body:
-            return
-        time.sleep(self.stall_s)
-        stop = start + self.drop_after.pop(0) if self.drop_after else len(content)
-        for at in range(start, min(stop, len(content)), 1 << 16):
-            request.wfile.write(content[at : min(at + (1 << 16), stop)])
-        request.close_connection = True
-
-    def gets(self) -> list[dict[str, str]]:
-        return [headers for command, _, headers in self.requests if command == "GET"]
-
-
 @pytest.fixture
 def server(monkeypatch):
-    made = Server()
+    made = Server({URL_PATH: BYTES})
     monkeypatch.setenv("HF_ENDPOINT", made.url)
     yield made
     made.http.shutdown()
@@ -150,8 +82,9 @@ def test_from_the_hub(server, cache, monkeypatch):
     path = hub.pull("tiny", steps.append)
     assert path == cache / "tiny.gguf"
     assert path.read_bytes() == BYTES
-    assert steps[-1].done == steps[-1].total == len(BYTES)
-    assert "127.0.0.1" in steps[-1].what
+    assert steps[-1] == hub.VERIFIED
+    assert steps[-2].done == steps[-2].total == len(BYTES)
+    assert "127.0.0.1" in steps[-2].what
     assert hub.resolve("TINY") == path
     assert len(server.requests) == 1  # the cached file was used
     assert leftovers(cache) == ["tiny.gguf"]
@@ -419,7 +352,7 @@ def link(server: Server, storage: Server, path: str, content: bytes) -> None:
 
 
 def test_hf_source(server, cache, monkeypatch):
-    storage = Server()
+    storage = Server({})
     link(server, storage, URL_PATH, BYTES)
     monkeypatch.setenv("HF_TOKEN", "secret")
     path = hub.resolve("hf:owner/repo/m.gguf")
@@ -434,7 +367,7 @@ def test_hf_source(server, cache, monkeypatch):
 
 
 def test_hf_bytes_that_are_not_as_stated(server, cache, monkeypatch):
-    storage = Server()
+    storage = Server({})
     link(server, storage, URL_PATH, BYTES)
     storage.contents["/blob" + URL_PATH] = BYTES[:-1] + b"x"
     with pytest.raises(DownloadError, match=f"expected {SHA256}"):
@@ -445,7 +378,9 @@ def test_hf_bytes_that_are_not_as_stated(server, cache, monkeypatch):
 def test_hf_split_model_with_a_revision(server, cache):
     for i in (1, 2):
         server.contents[f"/o/r/resolve/v1.0/dir/m-0000{i}-of-00002.gguf"] = bytes([i]) * 1000
-    path = hub.pull("hf:o/r@v1.0/dir/m-00001-of-00002.gguf")
+    steps = []
+    path = hub.pull("hf:o/r@v1.0/dir/m-00001-of-00002.gguf", steps.append)
+    assert steps.count(hub.UNVERIFIED) == 2  # this server states no hash
     assert path == cache / "hf/o/r/v1.0/dir/m-00001-of-00002.gguf"
     assert [p.read_bytes()[0] for p in sorted(path.parent.glob("*.gguf"))] == [1, 2]
 

@@ -53,6 +53,16 @@ class Node:
     attrs: Mapping[str, Attr]
 
 
+@dataclass(frozen=True)
+class KvLayer:
+    """What the KV cache keeps for one attention layer: k and v (G, C) of each token."""
+
+    layer: int
+    n_kv_heads: int
+    head_width: int
+    window: int  # tokens; 0 keeps all
+
+
 class Graph:
     """Ops in the order in which they were added, mirrored in `nodes` for the NumPy reference."""
 
@@ -61,6 +71,7 @@ class Graph:
         self.nodes: list[Node] = []
         self.constants: dict[str, NDArray[np.float32]] = {}
         self.outputs: dict[str, int] = {}
+        self.kv_layers: list[KvLayer] = []
         self.tokens = self._input("tokens")
         self.positions = self._input("positions")
 
@@ -194,6 +205,7 @@ class Graph:
         A window of w sees the w newest positions, its own included; 0 sees all.
         """
         kv = self._add("kv", [k, v], attrs={"layer": layer, "window": window})
+        self.kv_layers.append(KvLayer(layer, int(k.shape[1]), int(k.shape[2]), window))
         attrs = {"scale": scale, "window": window, "softcap": softcap}
         return self._add("attention", [q, kv], [sinks], attrs)
 

