@@ -129,11 +129,7 @@ std::vector<Traced> Plan::trace(const Batch& batch, KvCache* cache) {
   }
   std::vector<Traced> results(static_cast<size_t>(graph_->n_values()));
   execute(batch, cache, outputs, {}, &results);
-  std::vector<Traced> of_nodes;
-  for (const Node& node : graph_->nodes()) {
-    of_nodes.push_back(std::move(results[static_cast<size_t>(node.result)]));
-  }
-  return of_nodes;
+  return results;
 }
 
 Plan::Status Plan::execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,

@@ -22,11 +22,11 @@ struct Limits {
   int n_threads = 1;
 };
 
-// What one op made in a run: n_rows rows of the shape's widths.
+// A value of a run: n_rows rows of the shape's widths; none for ids and KV handles.
 struct Traced {
   Shape shape;
   int n_rows = 0;
-  std::vector<float> values;  // empty for a KV handle
+  std::vector<float> values;
 };
 
 // Since profile() was last called.
@@ -57,7 +57,7 @@ class Plan {
   // then, and if it is cancelled, the cache's lengths are as before.
   Status run(const Batch& batch, KvCache* cache, std::span<float* const> outputs, const Poll& poll);
 
-  // Runs a batch and keeps every node's result.
+  // Runs a batch and keeps every value of the graph, its inputs included, in their order.
   std::vector<Traced> trace(const Batch& batch, KvCache* cache);
 
   // Per step since the last call; the first call only starts the recording.

@@ -1,5 +1,7 @@
 // add, mul, scale, softcap, activation, gated: each float of the result from the same float of the
 // inputs.
+#include <algorithm>
+
 #include "core/error.h"
 #include "plan/op.h"
 
@@ -22,34 +24,80 @@ class Elementwise : public Op {
   virtual void row(const StepContext& c, int t, int i, int n) const = 0;
 
   static ValueType like(const Shape& x) { return {ValueKind::kFloats, x}; }
+};
 
-  static ValueType infer_pair(const OpArgs& args) {
-    args.expect(2, 0);
-    const Shape &a = args.floats(0), &b = args.floats(1);
-    check(a == b, "the inputs have different shapes: ", a, " and ", b);
+// a + b or a * b. b is a value of a's shape, a value (T, 1), or a weight (D): of a's last axis.
+class Pair : public Elementwise {
+ public:
+  ValueType infer(const OpArgs& args) final {
+    const Shape& a = args.floats(0);
+    if (const Weight* weight = args.optional_weight(0)) {
+      args.expect(1, 1);
+      check(weight->shape == std::vector<int>{a.last()}, "weight ", *weight,
+            " must match the last axis of ", a);
+      width_ = a.last();
+      return like(a);
+    }
+    args.expect(2, 1);
+    const Shape& b = args.floats(1);
+    per_row_ = b == Shape{a.axis, {1}} && a != b;
+    check(per_row_ || a == b, "the inputs have different shapes: ", a, " and ", b);
     return like(a);
   }
+
+  Access reads(int input, Regime) const final {
+    return input == 1 && per_row_ ? Access::kAll : Access::kOwnPart;
+  }
+
+ protected:
+  virtual void pair(const KernelTable& kernels, const float* a, const float* b, int n,
+                    float* out) const = 0;
+  virtual void pair(const KernelTable& kernels, const float* a, float b, int n,
+                    float* out) const = 0;
+
+ private:
+  void row(const StepContext& c, int t, int i, int n) const final {
+    const float* a = c.in[0][t] + i;
+    float* out = c.out[t] + i;
+    if (width_ > 0) {
+      // The weight starts anew at every head.
+      for (int done = 0; done < n;) {
+        const int column = (i + done) % width_;
+        const int size = std::min(width_ - column, n - done);
+        pair(c.kernels, a + done, c.weights[0]->floats + column, size, out + done);
+        done += size;
+      }
+    } else if (per_row_) {
+      pair(c.kernels, a, c.in[1][t][0], n, out);
+    } else {
+      pair(c.kernels, a, c.in[1][t] + i, n, out);
+    }
+  }
+
+  bool per_row_ = false;
+  int width_ = 0;  // of the weight; 0 if there is none
 };
 
 // out = a + b
-class Add final : public Elementwise {
- public:
-  ValueType infer(const OpArgs& args) override { return infer_pair(args); }
-
- private:
-  void row(const StepContext& c, int t, int i, int n) const override {
-    c.kernels.add(c.in[0][t] + i, c.in[1][t] + i, n, c.out[t] + i);
+class Add final : public Pair {
+  void pair(const KernelTable& kernels, const float* a, const float* b, int n,
+            float* out) const override {
+    kernels.add(a, b, n, out);
+  }
+  void pair(const KernelTable&, const float* a, float b, int n, float* out) const override {
+    for (int i = 0; i < n; ++i) out[i] = a[i] + b;
   }
 };
 
 // out = a * b
-class Mul final : public Elementwise {
- public:
-  ValueType infer(const OpArgs& args) override { return infer_pair(args); }
-
- private:
-  void row(const StepContext& c, int t, int i, int n) const override {
-    c.kernels.mul(c.in[0][t] + i, c.in[1][t] + i, n, c.out[t] + i);
+class Mul final : public Pair {
+  void pair(const KernelTable& kernels, const float* a, const float* b, int n,
+            float* out) const override {
+    kernels.mul(a, b, n, out);
+  }
+  void pair(const KernelTable& kernels, const float* a, float b, int n,
+            float* out) const override {
+    kernels.scale(a, b, n, out);
   }
 };
 
@@ -102,19 +150,38 @@ class Activation final : public Elementwise {
   GluKind kind_ = GluKind::kSilu;
 };
 
-// out = kind(gate) * up
+// out = kind(gate) * up; with a limit of kind(min(gate, limit)) and of up within +-limit
 class Gated final : public Elementwise {
  public:
   ValueType infer(const OpArgs& args) override {
+    args.expect(2, 0);
+    const Shape &gate = args.floats(0), &up = args.floats(1);
+    check(gate == up, "gate ", gate, " and up ", up, " have different shapes");
     kind_ = args.attrs.glu_kind("kind");
-    return infer_pair(args);
+    limit_ = args.attrs.number("limit", 0);
+    check(limit_ >= 0, "limit is ", limit_, ", expected 0 for none, or more");
+    return like(gate);
   }
 
  private:
   void row(const StepContext& c, int t, int i, int n) const override {
-    c.kernels.gated(kind_, c.in[0][t] + i, c.in[1][t] + i, n, c.out[t] + i);
+    const float *gate = c.in[0][t] + i, *up = c.in[1][t] + i;
+    float* out = c.out[t] + i;
+    if (limit_ == 0) return c.kernels.gated(kind_, gate, up, n, out);
+    constexpr int kPiece = 256;
+    float g[kPiece], u[kPiece];
+    for (int done = 0; done < n; done += kPiece) {
+      const int size = std::min(kPiece, n - done);
+      for (int j = 0; j < size; ++j) {
+        g[j] = std::min(gate[done + j], limit_);
+        u[j] = std::clamp(up[done + j], -limit_, limit_);
+      }
+      c.kernels.gated(kind_, g, u, size, out + done);
+    }
   }
+
   GluKind kind_ = GluKind::kSilu;
+  float limit_ = 0;
 };
 
 }  // namespace
