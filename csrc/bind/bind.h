@@ -18,6 +18,8 @@ void quant(pybind11::module_& m);
 QuantType quant_named(const std::string& name);
 void gguf(pybind11::module_& m);
 void tokenize(pybind11::module_& m);
+void cache(pybind11::module_& m);
+void plan(pybind11::module_& m);
 void vector(pybind11::module_& m);
 void attention(pybind11::module_& m);
 

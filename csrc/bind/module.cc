@@ -8,6 +8,8 @@ PYBIND11_MODULE(_core, m) {
   edgelm::bind::gguf(m);
   edgelm::bind::select(m);
   edgelm::bind::tokenize(m);
+  edgelm::bind::cache(m);
+  edgelm::bind::plan(m);
   edgelm::bind::vector(m);
   edgelm::bind::attention(m);
 }

@@ -91,7 +91,8 @@ GluKind Attrs::glu_kind(std::string_view name) const {
   std::string known;
   for (const auto& [kind_name, kind] : kGluKinds) {
     if (text == kind_name) return kind;
-    known += std::string(known.empty() ? "" : ", ") + kind_name;
+    if (!known.empty()) known += ", ";
+    known += kind_name;
   }
   fail(ErrorKind::kArgument, "attribute '", name, "' is '", text, "', expected one of ", known);
 }

@@ -28,7 +28,7 @@ class Graph {
   // Appends an op of ops.def and returns the id of its result. Throws kArgument.
   int add(std::string_view op, std::vector<int> inputs,
           std::vector<std::shared_ptr<const Weight>> weights, const Attrs& attrs);
-  // Names a result that a run returns; a value (R, N) or (T, N).
+  // Names a result that a run returns: its R or T rows of floats, heads side by side.
   void output(std::string_view name, int value);
 
   const ValueType& type(int value) const { return values_[static_cast<size_t>(value)].type; }

@@ -117,8 +117,12 @@ class Graph:
         normalize: bool = True,
         scale: float = 1.0,
         kind: str = "silu",
+        router_bias: Weight | None = None,
     ) -> Value:
-        """A mixture of experts (E, N, K): each token goes to top_k of them. (T, D)."""
+        """A mixture of experts (E, N, K): each token goes to top_k of them. (T, D).
+
+        `score` is softmax or sigmoid; router_bias (E,) counts for the choice, not for the shares.
+        """
         attrs: dict[str, Attr] = {
             "top_k": top_k,
             "score": score,
@@ -126,7 +130,7 @@ class Graph:
             "scale": scale,
             "kind": kind,
         }
-        return self._add("moe", [x], [router, gate, up, down], attrs)
+        return self._add("moe", [x], [router, gate, up, down, router_bias], attrs)
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -138,13 +142,17 @@ class Graph:
         """(x - mean) * w / sqrt(variance + eps) + bias over the last axis."""
         return self._add("layer_norm", [x], [w, bias], {"eps": eps})
 
-    def add(self, a: Value, b: Value) -> Value:
-        """a + b, of equal shapes."""
-        return self._add("add", [a, b])
+    def l2_norm(self, x: Value, eps: float = 0.0) -> Value:
+        """x / sqrt(sum(x^2) + eps) over the last axis."""
+        return self._add("l2_norm", [x], attrs={"eps": eps})
 
-    def mul(self, a: Value, b: Value) -> Value:
-        """a * b, of equal shapes."""
-        return self._add("mul", [a, b])
+    def add(self, a: Value, b: Value | Weight) -> Value:
+        """a + b. b has a's shape, or is a value (T, 1) or a weight of a's last axis."""
+        return self._pair("add", a, b)
+
+    def mul(self, a: Value, b: Value | Weight) -> Value:
+        """a * b. b has a's shape, or is a value (T, 1) or a weight of a's last axis."""
+        return self._pair("mul", a, b)
 
     def scale(self, x: Value, factor: float) -> Value:
         """x * factor."""
@@ -158,9 +166,12 @@ class Graph:
         """silu, gelu, gelu_tanh, relu, relu2, sigmoid or tanh of x."""
         return self._add("activation", [x], attrs={"kind": kind})
 
-    def gated(self, gate: Value, up: Value, kind: str) -> Value:
-        """activation(gate) * up: the GLU family."""
-        return self._add("gated", [gate, up], attrs={"kind": kind})
+    def gated(self, gate: Value, up: Value, kind: str, *, limit: float = 0.0) -> Value:
+        """activation(gate) * up: the GLU family.
+
+        A limit caps the gate at +limit and keeps up within +-limit; 0 is none.
+        """
+        return self._add("gated", [gate, up], attrs={"kind": kind, "limit": limit})
 
     def slice(self, x: Value, start: int, width: int) -> Value:
         """Columns [start, start + width) of x (T, N)."""
@@ -174,6 +185,10 @@ class Graph:
     def rows(self, x: Value) -> Value:
         """The R wanted rows of x (T, D): (R, D)."""
         return self._add("rows", [x])
+
+    def pool(self, x: Value, kind: str) -> Value:
+        """For each wanted row the "mean" or "first" of x over its sequence's tokens: (R, D)."""
+        return self._add("pool", [x], attrs={"kind": kind})
 
     # --- attention ----------------------------------------------------------------------------
 
@@ -222,6 +237,9 @@ class Graph:
 
     def _input(self, name: str) -> Value:
         return self._record(name, self._native.input(name))
+
+    def _pair(self, op: str, a: Value, b: Value | Weight) -> Value:
+        return self._add(op, [a, b]) if isinstance(b, Value) else self._add(op, [a], [b])
 
     def _add(
         self,

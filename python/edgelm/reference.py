@@ -100,13 +100,14 @@ class Reference:
         return rows @ w[0].T + (0 if w[1] is None else w[1])
 
     def _op_moe(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
-        router, gate, up, down = w
+        router, gate, up, down, bias = w
         a = node.attrs
         scores = x[0] @ router.T
         p = softmax(scores) if a["score"] == "softmax" else ACTIVATIONS["sigmoid"](scores)
+        ranks = p if bias is None else p + bias
         out = np.zeros((len(x[0]), down.shape[1]))
         for t, row in enumerate(x[0]):
-            chosen = np.argsort(-p[t], kind="stable")[: int(a["top_k"])]
+            chosen = np.argsort(-ranks[t], kind="stable")[: int(a["top_k"])]
             share = p[t][chosen] / (p[t][chosen].sum() if a["normalize"] else 1)
             for e, s in zip(chosen, share * float(a["scale"]), strict=True):
                 hidden = ACTIVATIONS[str(a["kind"])](gate[e] @ row) * (up[e] @ row)
@@ -123,11 +124,14 @@ class Reference:
         y = centered / np.sqrt(variance + node.attrs["eps"])
         return y * (1 if w[0] is None else w[0]) + (0 if w[1] is None else w[1])
 
+    def _op_l2_norm(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
+        return x[0] / np.sqrt(np.sum(x[0] ** 2, axis=-1, keepdims=True) + node.attrs["eps"])
+
     def _op_add(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
-        return x[0] + x[1]
+        return x[0] + (x[1] if len(x) > 1 else w[0])
 
     def _op_mul(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
-        return x[0] * x[1]
+        return x[0] * (x[1] if len(x) > 1 else w[0])
 
     def _op_scale(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
         return x[0] * node.attrs["factor"]
@@ -140,7 +144,14 @@ class Reference:
         return ACTIVATIONS[str(node.attrs["kind"])](x[0])
 
     def _op_gated(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
-        return ACTIVATIONS[str(node.attrs["kind"])](x[0]) * x[1]
+        gate, up = x
+        if limit := float(node.attrs["limit"]):
+            gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+        return ACTIVATIONS[str(node.attrs["kind"])](gate) * up
+
+    def _op_pool(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
+        row = x[0].mean(axis=0) if node.attrs["kind"] == "mean" else x[0][0]
+        return np.repeat(row[None], len(self._wanted), axis=0)
 
     def _op_slice(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
         start = int(node.attrs["start"])
@@ -154,7 +165,8 @@ class Reference:
 
     def _op_rope(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
         n_pairs = len(w[0])
-        angle = np.arange(len(self._tokens))[:, None, None] * w[0]
+        positions = np.arange(len(self._tokens)) if len(x[0]) == len(self._tokens) else self._wanted
+        angle = positions[:, None, None] * w[0]
         cos, sin = np.cos(angle) * node.attrs["mscale"], np.sin(angle) * node.attrs["mscale"]
         even, odd = (
             (slice(0, 2 * n_pairs, 2), slice(1, 2 * n_pairs, 2))
