@@ -57,6 +57,8 @@ class FakeCache:
 class FakeTokenizer:
     vocab_size = VOCAB
     bos_id = BOS
+    eos_id = EOS
+    chat_template = None
     eog = frozenset({EOS})
 
     def __init__(self, add_bos=True):
@@ -72,7 +74,7 @@ class FakeTokenizer:
     def decode(self, ids, *, special=False):
         return b"".join(map(self.token_bytes, ids)).decode(errors="replace")
 
-    def decoder(self):
+    def decoder(self, special=False, *, continues=False):
         incremental = codecs.getincrementaldecoder("utf-8")("replace")
         return SimpleNamespace(
             push=lambda token: incremental.decode(self.token_bytes(token)),

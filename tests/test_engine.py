@@ -313,26 +313,20 @@ def test_threads_queue_and_get_what_they_would_alone(network, engine):
 
 
 def test_a_long_prompt_lets_others_take_their_turn():
-    network = FakeNetwork(n_ctx=4096, step_s=0.005)
+    network = FakeNetwork(n_ctx=4096, step_s=0.002)
     engine = Engine(network)
     long, short = open_session(engine), open_session(engine)
     short.prefill([1])
-    done = threading.Event()
-
-    def prefill():
-        long.prefill([2] * 800)  # 100 chunks of 5 ms
-        done.set()
-
-    thread = threading.Thread(target=prefill)
+    thread = threading.Thread(target=long.prefill, args=([2] * 1600,))  # 200 chunks
     thread.start()
     waits = []
-    while not done.is_set() and len(waits) < 10:
-        begin = time.perf_counter()
+    while thread.is_alive() and len(waits) < 10:
+        before = len(network.batches)
         short.decode(3)
-        waits.append(time.perf_counter() - begin)
+        waits.append(len(network.batches) - before - 1)  # the other's chunks that came first
     thread.join(30)
     assert len(waits) == 10
-    assert np.median(waits) < 0.05  # its own 5 ms and at most a few chunks of the other
+    assert np.median(waits) <= 3
 
 
 def test_close_stops_what_runs(network, engine):

@@ -200,3 +200,10 @@ def token_logprob(row: Floats, token: int, n: int) -> TokenLogprob:
     ids, logits = _core.top(row, n)
     best = tuple((int(i), float(x) - total) for i, x in zip(ids, logits, strict=True))
     return TokenLogprob(token, float(row[token]) - total, best)
+
+
+def log_probabilities(rows: Floats, targets: Sequence[int]) -> Doubles:
+    """The log-probability in nats of targets[r] under the logits rows[r]: (R, V) to (R,)."""
+    chosen = rows[np.arange(len(rows)), np.asarray(targets, np.int32)]
+    scores: Doubles = chosen - _core.log_sum_exp(rows)
+    return scores

@@ -1,0 +1,242 @@
+"""The public surface: load() and Model."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import scoring
+from .chat import ChatTemplate
+from .engine import Engine, checked_ids
+from .errors import TemplateError
+from .generate import Generation, Stream
+from .hub import resolve
+from .model import KV_TYPES, Network, open_network
+from .options import OptionArguments, Options, boolean, integer, suggests_names, takes_options
+from .scoring import Perplexity
+from .session import Session, decode_batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    Floats = NDArray[np.float32]
+
+
+@suggests_names
+def load(
+    source: str | os.PathLike[str],
+    *,
+    n_ctx: int | None = None,
+    n_parallel: int = 4,
+    n_threads: int | None = None,
+    n_batch: int = 512,
+    kv_type: str = "f16",
+) -> Model:
+    """Load a model: a known name (fetched once, verified) or the path of a .gguf file.
+
+    n_ctx: tokens of one sequence; None is the model's own context, at most 8192.
+    n_parallel: sequences of that length that sessions and replies share.
+    n_threads: None is the physical cores that this process may use.
+    n_batch: tokens of a prompt that are computed together.
+    kv_type: of the KV cache, "f16" or "q8_0".
+
+    Raises ModelFormatError or UnsupportedModelError for the file, DownloadError or another OSError
+    if it can't be had, ValueError or TypeError for the arguments. Costs about one read of the file.
+    """
+    if n_ctx is not None:
+        n_ctx = integer("n_ctx", n_ctx, 1, hint=", or None for the model's own")
+    if n_threads is not None:
+        n_threads = integer("n_threads", n_threads, 1, 1024, ", or None for the usable cores")
+    n_parallel = integer("n_parallel", n_parallel, 1)
+    n_batch = integer("n_batch", n_batch, 1)
+    if kv_type not in KV_TYPES:
+        raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"source is {source!r}; expected a known name or the path of a .gguf file.")
+    path = resolve(source)
+    return Model(
+        open_network(
+            path,
+            n_ctx=n_ctx,
+            n_parallel=n_parallel,
+            n_threads=n_threads,
+            n_batch=n_batch,
+            kv_type=kv_type,
+        )
+    )
+
+
+class Model:
+    """A loaded model. A context manager; calls from several threads take turns.
+
+    generate, stream and chat take the same options; see edgelm.options.Options for what they mean.
+    """
+
+    def __init__(self, network: Network) -> None:
+        """Use load()."""
+        self._engine = Engine(network)
+
+    # --- text ------------------------------------------------------------------------------------
+
+    @takes_options
+    def generate(
+        self, prompt: str | Sequence[int], **options: Unpack[OptionArguments]
+    ) -> Generation:
+        """Continue a prompt, text or token ids. Names of special tokens in a text are parsed.
+
+        Raises ContextFullError for a prompt longer than the context, CacheFullError if every
+        sequence is in use, LogitsError if the weights are broken, ValueError, TypeError.
+        """
+        began = time.perf_counter()
+        return self._finished(prompt, Options.of("generate", options), began)
+
+    @takes_options
+    def stream(self, prompt: str | Sequence[int], **options: Unpack[OptionArguments]) -> Stream:
+        """As generate, but an iterator over the reply's text as it is computed.
+
+        `stream.generation` is the reply so far. A stream that waits for its reader holds one of the
+        n_parallel sequences until it ends or is closed.
+        """
+        began = time.perf_counter()
+        return self._stream(prompt, Options.of("stream", options), began)
+
+    @takes_options
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], **options: Unpack[OptionArguments]
+    ) -> Generation:
+        """Answer [{"role": "user", "content": "..."}, ...] by the model's own template."""
+        began = time.perf_counter()
+        checked = Options.of("chat", options)
+        return self._finished(self.apply_chat_template(messages), checked, began)
+
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+    ) -> str:
+        """The messages as the text that the model was trained on, ready for generate or stream.
+
+        Raises TemplateError if the model has no template, or if the template fails.
+        """
+        self._engine.check_open()
+        if self._chat_template is None:
+            raise TemplateError(
+                "The model has no chat template: it is not made for chats. Use generate()."
+            )
+        return self._chat_template.render(
+            messages,
+            add_generation_prompt=boolean("add_generation_prompt", add_generation_prompt),
+        )
+
+    def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = False
+    ) -> list[int]:
+        """Token ids of a text. add_special: with BOS or EOS, where the model wants them.
+
+        parse_special: names of special tokens in the text become those tokens.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text is a {type(text).__name__}; expected a str.")
+        return self._network.tokenizer.encode(
+            text,
+            add_special=boolean("add_special", add_special),
+            parse_special=boolean("parse_special", parse_special),
+        )
+
+    def detokenize(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of token ids; special: with the names of special tokens."""
+        tokenizer = self._network.tokenizer
+        if isinstance(ids, Sequence) and not ids:
+            return ""
+        checked = checked_ids(ids, tokenizer.vocab_size)
+        return tokenizer.decode(checked, special=boolean("special", special))
+
+    # --- the two phases --------------------------------------------------------------------------
+
+    def session(self) -> Session:
+        """An empty session: prefill and decode by hand. CacheFullError if all are in use."""
+        self._engine.check_open()
+        return Session(self._engine, self._engine.open())
+
+    def decode_batch(self, sessions: Sequence[Session], ids: Sequence[int]) -> Floats:
+        """Append ids[b] to sessions[b], computed together: logits (B, V). All grow, or none."""
+        return decode_batch(self._engine, sessions, ids)
+
+    # --- scores ----------------------------------------------------------------------------------
+
+    def logits(self, ids: Sequence[int]) -> Floats:
+        """The logits that follow each of T token ids, (T, V) float32: 4 * T * V bytes."""
+        return scoring.logits(self._engine, checked_ids(ids, self._network.vocab_size))
+
+    def score(self, ids: str | Sequence[int]) -> NDArray[np.float64]:
+        """Log-probabilities in nats of T token ids, or a text's, but the first: (T-1,)."""
+        return scoring.score(self._engine, self._ids("ids", ids, parse_special=False))
+
+    def perplexity(self, text: str, n_ctx: int = 512) -> Perplexity:
+        """How well the model foretells a text, by llama.cpp's chunking; also as bits per byte."""
+        if not isinstance(text, str):
+            raise TypeError(f"text is a {type(text).__name__}; expected a str.")
+        n_ctx = integer("n_ctx", n_ctx, 4, self._network.n_ctx)
+        return scoring.perplexity(self._engine, text, n_ctx)
+
+    # --- closing ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Free the model. What still runs ends with ClosedError; closing twice is fine."""
+        self._engine.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- within ----------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _chat_template(self) -> ChatTemplate | None:
+        tokenizer = self._network.tokenizer
+        if tokenizer.chat_template is None:
+            return None
+        bos, eos = (
+            "" if token is None else tokenizer.token_bytes(token).decode(errors="replace")
+            for token in (tokenizer.bos_id, tokenizer.eos_id)
+        )
+        return ChatTemplate(tokenizer.chat_template, bos_token=bos, eos_token=eos)
+
+    @property
+    def _network(self) -> Network:
+        self._engine.check_open()
+        return self._engine.network
+
+    def _stream(self, prompt: str | Sequence[int], options: Options, began: float) -> Stream:
+        return Stream(self._engine, self._ids("prompt", prompt), options, began)
+
+    def _finished(self, prompt: str | Sequence[int], options: Options, began: float) -> Generation:
+        with self._stream(prompt, options, began) as stream:
+            for _ in stream:
+                pass
+            return stream.generation
+
+    def _ids(
+        self, name: str, given: str | Sequence[int], *, parse_special: bool = True
+    ) -> list[int]:
+        """Token ids of a text, or checked ones."""
+        network = self._network
+        if not isinstance(given, str):
+            if isinstance(given, (bytes, bytearray)):
+                raise TypeError(f"{name} is {type(given).__name__}; decode it to a str first.")
+            return checked_ids(given, network.vocab_size)
+        tokenizer = network.tokenizer
+        ids = tokenizer.encode(given, parse_special=parse_special)
+        if tokenizer.add_bos and ids[:2] == [tokenizer.bos_id] * 2:
+            del ids[0]  # a chat template wrote BOS too
+        if not ids:
+            raise ValueError(
+                f"{name} is empty and the model has no BOS to begin with; give some text."
+            )
+        return ids
