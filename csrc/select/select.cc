@@ -11,70 +11,74 @@
 namespace edgelm {
 namespace {
 
-// Floats as integers of the same order, so that the compiler can vectorize min and max exactly and
-// NaN cannot hide: a NaN lies above +infinity or below -infinity. Adding 0 makes -0 equal to +0.
-inline int32_t order(float x) {
-  const int32_t bits = std::bit_cast<int32_t>(x + 0.0f);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
-}
+constexpr size_t kBlock = 128;
+constexpr size_t kLanes = 16;  // independent maxima, so that the loop over them is vector code
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-inline float from_order(int32_t key) {
-  return std::bit_cast<float>(key ^ ((key >> 31) & 0x7fffffff));
-}
-
-constexpr int32_t kInfinity = 0x7f800000;                     // order(+infinity)
-constexpr int32_t kMinusInfinity = kInfinity ^ int32_t(~0u);  // order(-infinity)
-constexpr size_t kBlock = 64;
-
-struct Range {
-  int32_t min = std::numeric_limits<int32_t>::max();
-  int32_t max = std::numeric_limits<int32_t>::min();
-};
-
-inline Range range_of(const float* x, size_t n) {
-  Range r;
-  for (size_t i = 0; i < n; ++i) {
-    const int32_t key = order(x[i]);
-    r.min = key < r.min ? key : r.min;
-    r.max = key > r.max ? key : r.max;
+// The block's largest value; +infinity if it holds NaN.
+inline float max_of(const float* x, size_t n) {
+  float max[kLanes];
+  int32_t nan[kLanes] = {};
+  std::fill_n(max, kLanes, -kInfinity);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (size_t j = 0; j < kLanes; ++j) {
+      max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
+      nan[j] |= x[i + j] != x[i + j];
+    }
   }
-  return r;
+  for (size_t j = 0; i + j < n; ++j) {
+    max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
+    nan[j] |= x[i + j] != x[i + j];
+  }
+  for (size_t j = 1; j < kLanes; ++j) {
+    max[0] = max[j] > max[0] ? max[j] : max[0];
+    nan[0] |= nan[j];
+  }
+  return nan[0] ? kInfinity : max[0];
 }
 
-// Calls visit(first, n, range) for every block of the row, then checks the whole.
+[[noreturn]] void fail_broken(std::span<const float> row, size_t first) {
+  while (!(row[first] != row[first] || row[first] == kInfinity)) ++first;
+  fail(ErrorKind::kLogits, "the logit of token ", first, " is ", row[first],
+       ": the model's weights or a logits processor are broken");
+}
+
+// Calls visit(first, n, max) for every block of the row, and checks all of it.
 template <class Visit>
 void scan(std::span<const float> row, Visit visit) {
   check(!row.empty(), "logits: the row is empty");
-  Range all;
+  float all = -kInfinity;
   for (size_t first = 0; first < row.size(); first += kBlock) {
     const size_t n = std::min(kBlock, row.size() - first);
-    const Range r = n == kBlock ? range_of(&row[first], kBlock) : range_of(&row[first], n);
-    if (r.max >= kInfinity || r.min < kMinusInfinity) {
-      for (size_t i = first; i < first + n; ++i) {
-        const int32_t key = order(row[i]);
-        if (key >= kInfinity || key < kMinusInfinity) {
-          fail(ErrorKind::kLogits, "the logit of token ", i, " is ", row[i],
-               ": the model's weights or a logits processor are broken");
-        }
-      }
-    }
-    all.max = std::max(all.max, r.max);
-    visit(first, n, r);
+    const float max = n == kBlock ? max_of(&row[first], kBlock) : max_of(&row[first], n);
+    if (max == kInfinity) fail_broken(row, first);
+    all = std::max(all, max);
+    visit(first, n, max);
   }
-  if (all.max == kMinusInfinity) {
+  if (all == -kInfinity) {
     fail(ErrorKind::kLogits, "no token is left: every one of the ", row.size(),
          " logits is -inf; logit_bias or a logits processor bans all of them");
   }
 }
 
+// Floats as integers of the same order. Adding 0 makes -0 equal to +0.
+inline uint32_t order(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x + 0.0f);
+  return bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
+}
+
+inline float from_order(uint32_t key) {
+  return std::bit_cast<float>(key ^ (key >> 31 ? 0x80000000u : 0xffffffffu));
+}
+
 // One number to sort by: larger logits first, then lower ids.
-inline uint64_t rank(int32_t key, size_t id) {
-  return uint64_t(uint32_t(key) ^ 0x80000000u) << 32 | (0xffffffffu - uint32_t(id));
+inline uint64_t rank(float logit, size_t id) {
+  return uint64_t(order(logit)) << 32 | (0xffffffffu - uint32_t(id));
 }
 
 inline Candidate from_rank(uint64_t rank) {
-  return {int32_t(0xffffffffu - uint32_t(rank)),
-          from_order(int32_t(uint32_t(rank >> 32) ^ 0x80000000u))};
+  return {int32_t(0xffffffffu - uint32_t(rank)), from_order(uint32_t(rank >> 32))};
 }
 
 // exp(x) for x <= 0, relative error 2e-7; written so that loops over it vectorize. Below -87, where
@@ -98,39 +102,43 @@ inline float exp_nonpositive(float x) {
 }  // namespace
 
 int32_t argmax(std::span<const float> row) {
-  int32_t best = std::numeric_limits<int32_t>::min();
+  float best = -kInfinity;
   size_t block = 0;
-  scan(row, [&](size_t first, size_t, Range r) {
-    if (r.max > best) {
-      best = r.max;
+  scan(row, [&](size_t first, size_t, float max) {
+    if (max > best) {
+      best = max;
       block = first;
     }
   });
   size_t id = block;
-  while (order(row[id]) != best) ++id;
+  while (row[id] != best) ++id;
   return int32_t(id);
 }
 
 std::vector<Candidate> top(std::span<const float> row, size_t k) {
   check(k > 0, "top: k must be at least 1");
   k = std::min(k, row.size());
-  // Ranks above the threshold gather here; when it is full the best k stay and raise the threshold.
-  const size_t capacity = std::min(2 * k + 4 * kBlock, row.size() + kBlock);
+  std::vector<float> maxima;
+  maxima.reserve(row.size() / kBlock + 1);
+  scan(row, [&](size_t, size_t, float max) { maxima.push_back(max); });
+  // The k-th largest block maximum bounds the k-th largest logit from below, so only the blocks
+  // that reach it are read again.
+  float bound = -kInfinity;
+  if (k <= maxima.size()) {
+    std::vector<float> sorted = maxima;
+    std::nth_element(sorted.begin(), sorted.begin() + ptrdiff_t(k) - 1, sorted.end(),
+                     std::greater<>());
+    bound = sorted[k - 1];
+  }
   std::vector<uint64_t> best;
-  best.reserve(capacity);
-  int32_t threshold = kMinusInfinity;
-  scan(row, [&](size_t first, size_t n, Range r) {
-    if (r.max <= threshold) return;  // an equal logit further on has a higher id, and loses
-    for (size_t i = first; i < first + n; ++i) {
-      const int32_t key = order(row[i]);
-      if (key > threshold) best.push_back(rank(key, i));
+  best.reserve(k <= maxima.size() ? 4 * k : row.size());
+  for (size_t block = 0; block < maxima.size(); ++block) {
+    if (maxima[block] < bound) continue;
+    const size_t first = block * kBlock, end = std::min(first + kBlock, row.size());
+    for (size_t i = first; i < end; ++i) {
+      if (row[i] >= bound && row[i] > -kInfinity) best.push_back(rank(row[i], i));
     }
-    if (best.size() + kBlock > capacity && best.size() > k) {
-      std::nth_element(best.begin(), best.begin() + ptrdiff_t(k) - 1, best.end(), std::greater<>());
-      best.resize(k);
-      threshold = order(from_rank(best[k - 1]).logit);
-    }
-  });
+  }
   const size_t n = std::min(k, best.size());
   std::partial_sort(best.begin(), best.begin() + ptrdiff_t(n), best.end(), std::greater<>());
   std::vector<Candidate> out(n);
@@ -139,18 +147,15 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
 }
 
 double log_sum_exp(std::span<const float> row) {
-  int32_t largest = std::numeric_limits<int32_t>::min();
-  scan(row, [&](size_t, size_t, Range r) { largest = std::max(largest, r.max); });
-  const float max = from_order(largest);
+  float max = -kInfinity;
+  scan(row, [&](size_t, size_t, float block_max) { max = std::max(max, block_max); });
   double sum = 0;
   for (size_t first = 0; first < row.size(); first += kBlock) {
     const size_t n = std::min(kBlock, row.size() - first);
-    float lanes[8] = {};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-      for (size_t j = 0; j < 8; ++j) lanes[j] += exp_nonpositive(row[first + i + j] - max);
-    }
-    for (; i < n; ++i) lanes[i % 8] += exp_nonpositive(row[first + i] - max);
+    float odds[kBlock] = {};
+    for (size_t i = 0; i < n; ++i) odds[i] = exp_nonpositive(row[first + i] - max);
+    float lanes[kLanes] = {};
+    for (size_t i = 0; i < kBlock; ++i) lanes[i % kLanes] += odds[i];
     for (const float lane : lanes) sum += double(lane);
   }
   return double(max) + std::log(sum);

@@ -18,8 +18,7 @@ struct Candidate {
 int32_t argmax(std::span<const float> row);
 
 // The min(k, V) largest logits, largest first and lower ids first among equals, without banned
-// tokens. One pass over the row with a rising threshold: O(V + k log k) unless the row is sorted
-// ascending.
+// tokens. Reads the row once, and the blocks that hold them again: O(V + k log k).
 std::vector<Candidate> top(std::span<const float> row, size_t k);
 
 // log(sum(exp(row))), with an error of about 1e-7.
