@@ -62,3 +62,51 @@ def glu(g: Graph, h: Value, b: Block, kind: str) -> Value:
     """The gated feed-forward: down(kind(gate(h)) * up(h))."""
     gate, up = g.linears(h, b["ffn_gate"], b["ffn_up"])
     return g.linear(g.gated(gate, up, kind), b["ffn_down"])
+
+
+def moe(g: Graph, m: Meta, h: Value, b: Block, *, normalize: bool = True) -> Value:
+    """Each token's best experts, weighed by the router's softmax, normalized to 1 or not."""
+    return g.moe(
+        h,
+        b["ffn_gate_inp"],
+        b["ffn_gate_exps"],
+        b["ffn_up_exps"],
+        b["ffn_down_exps"],
+        top_k=m.integer("expert_used_count", high=m.integer("expert_count", high=4096)),
+        normalize=normalize,
+        scale=m.number("expert_weights_scale", 1.0),
+    )
+
+
+def mlp(g: Graph, h: Value, b: Block, kind: str) -> Value:
+    """The plain feed-forward with its biases: down(kind(up(h)))."""
+    up = g.linear(h, b["ffn_up"], b.bias("ffn_up"))
+    return g.linear(g.activation(up, kind), b["ffn_down"], b.bias("ffn_down"))
+
+
+def norm(g: Graph, x: Value, w: Weights | Block, name: str, eps: float) -> Value:
+    """LayerNorm by a named weight and its bias, if it has one."""
+    return g.layer_norm(x, w[name], w.bias(name), eps)
+
+
+def fused_qkv(g: Graph, m: Meta, h: Value, b: Block) -> tuple[Value, Value, Value]:
+    """Queries, keys and values from one weight of (H + 2 G) C rows, or from three."""
+    fused = b.get("attn_qkv")
+    if fused is None:
+        return qkv(g, h, b)
+    kv_width = m.n_kv_heads * m.head_width
+    h = g.linear(h, fused, b.bias("attn_qkv"))
+    q, k, v = g.split(h, m.n_heads * m.head_width, kv_width, kv_width)
+    return q, k, v
+
+
+def attention_out(g: Graph, attended: Value, b: Block) -> Value:
+    """The projection after attention, with its bias if it has one."""
+    return g.linear(attended, b["attn_output"], b.bias("attn_output"))
+
+
+def fused_glu(g: Graph, h: Value, b: Block, kind: str) -> Value:
+    """A GLU whose gate and up are the two halves of one weight (2 F, D)."""
+    both = g.linear(h, b["ffn_up"])
+    gate, up = g.split(both, both.width // 2, both.width // 2)
+    return g.linear(g.gated(gate, up, kind), b["ffn_down"])

@@ -1,0 +1,35 @@
+"""Gemma 2: every other layer sees a window, soft-caps on scores and logits, norms on both sides."""
+
+from __future__ import annotations
+
+from ..graph import Graph, Value
+from ..meta import Meta
+from ..weights import Weights
+from . import wiring
+
+
+def build(g: Graph, m: Meta, w: Weights) -> Value:
+    """Gemma 2's decoder; GGUF folds the +1 of its norms. Source: arXiv:2408.00118."""
+    rope = wiring.rope(g, m, w)
+    window = m.integer("attention.sliding_window", 4096, high=1 << 28)
+    softcap = m.number("attn_logit_softcapping", 50.0)
+    # The 27B model alone scales by the width per query head instead of the head's own.
+    scale = (m.width / m.n_heads if m.n_layers == 46 else m.head_width) ** -0.5
+
+    x = g.scale(g.embed(w["token_embd"]), m.width**0.5)  # (T, D)
+    for i, b in w.blocks(m.n_layers):
+        h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
+        q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
+        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
+        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        seen = window if i % 2 == 0 else 0
+        attended = g.attention(q, k, v, layer=i, scale=scale, window=seen, softcap=softcap)
+        if i == m.n_layers - 1:
+            x, attended = g.rows(x), g.rows(attended)
+        h = g.linear(attended, b["attn_output"])
+        x = g.add(x, g.rms_norm(h, b["post_attention_norm"], m.rms_eps))
+        h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
+        x = g.add(x, g.rms_norm(wiring.glu(g, h, b, "gelu_tanh"), b["post_ffw_norm"], m.rms_eps))
+    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
+    logits = g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
+    return g.softcap(logits, m.number("final_logit_softcapping", 30.0))

@@ -1,0 +1,24 @@
+"""GPT-2: learned positions, LayerNorm, biases everywhere."""
+
+from __future__ import annotations
+
+from ..graph import Graph, Value
+from ..meta import Meta
+from ..weights import Weights
+from . import wiring
+
+
+def build(g: Graph, m: Meta, w: Weights) -> Value:
+    """GPT-2's decoder. Source: Radford et al. 2019, Language Models are Unsupervised Multitask."""
+    x = g.add(g.embed(w["token_embd"]), g.embed(w["position_embd"], g.positions))  # (T, D)
+    for i, b in w.blocks(m.n_layers):
+        h = wiring.norm(g, x, b, "attn_norm", m.norm_eps)
+        q, k, v = g.heads(m.head_width, *wiring.fused_qkv(g, m, h, b))  # (T, H, C)
+        attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
+        if i == m.n_layers - 1:
+            x, attended = g.rows(x), g.rows(attended)
+        x = g.add(x, wiring.attention_out(g, attended, b))
+        h = wiring.norm(g, x, b, "ffn_norm", m.norm_eps)
+        x = g.add(x, wiring.mlp(g, h, b, "gelu_tanh"))
+    h = wiring.norm(g, x, w, "output_norm", m.norm_eps)  # (R, D)
+    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)

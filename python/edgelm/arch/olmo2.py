@@ -1,0 +1,29 @@
+"""OLMo 2: norms after attention and feed-forward only, and over all queries and all keys."""
+
+from __future__ import annotations
+
+from ..graph import Graph, Value
+from ..meta import Meta
+from ..weights import Weights
+from . import wiring
+
+
+def build(g: Graph, m: Meta, w: Weights) -> Value:
+    """OLMo 2's decoder. Source: arXiv:2501.00656."""
+    rope = wiring.rope(g, m, w)
+    x = g.embed(w["token_embd"])  # (T, D)
+    for i, b in w.blocks(m.n_layers):
+        q, k, v = wiring.qkv(g, x, b)
+        q = g.rms_norm(q, b["attn_q_norm"], m.rms_eps)
+        k = g.rms_norm(k, b["attn_k_norm"], m.rms_eps)
+        q, k, v = g.heads(m.head_width, q, k, v)
+        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
+        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
+        if i == m.n_layers - 1:
+            x, attended = g.rows(x), g.rows(attended)
+        h = g.linear(attended, b["attn_output"])
+        x = g.add(x, g.rms_norm(h, b["post_attention_norm"], m.rms_eps))
+        x = g.add(x, g.rms_norm(wiring.glu(g, x, b, "silu"), b["post_ffw_norm"], m.rms_eps))
+    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
+    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
