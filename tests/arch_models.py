@@ -1,6 +1,6 @@
 """A tiny random model of each architecture, under its GGUF names: odd sizes, every branch.
 
-Weights follow from a tensor's name, so that tools/make_arch_goldens.py can give the very same ones to
+Weights follow from a tensor's name, so that tools/make_arch_goldens.py can give the very same to
 transformers, and the goldens need to hold logits only.
 """
 
@@ -198,12 +198,9 @@ MODELS: dict[str, ArchModel] = {
     ),
     "olmoe": ArchModel(
         "olmoe",
-        qkv()
-        | PRE_NORMS
-        | norms("attn_q_norm")
-        | norms("attn_k_norm", width=G * C)
-        | experts(width=F),
+        qkv(kv_heads=H) | PRE_NORMS | norms("attn_q_norm", "attn_k_norm") | experts(width=F),
         RMS | BASE | MOE,
+        kv_heads=H,
     ),
     "gemma": ArchModel(
         "gemma", qkv(c=80) | PRE_NORMS | glu(), RMS | BASE | head_width(80), head=TIED, c=80

@@ -8,13 +8,57 @@ from ..errors import UnsupportedModelError
 from ..graph import Graph, Value
 from ..meta import Meta
 from ..weights import Weights
-from . import llama
+from . import (
+    cohere,
+    exaone,
+    falcon,
+    gemma,
+    gemma2,
+    gemma3,
+    glm4,
+    gpt2,
+    gptneox,
+    granite,
+    llama,
+    olmo2,
+    olmoe,
+    phi2,
+    phi3,
+    qwen2,
+    qwen2moe,
+    qwen3,
+    smollm3,
+    stablelm,
+    starcoder2,
+)
 
 Build = Callable[[Graph, Meta, Weights], Value]
 
 # GGUF's general.architecture -> the function that writes the graph and returns the logits (R, V).
 ARCHITECTURES: dict[str, Build] = {
+    "cohere2": cohere.build_cohere2,
+    "command-r": cohere.build_command_r,
+    "exaone": exaone.build,
+    "falcon": falcon.build,
+    "gemma": gemma.build,
+    "gemma2": gemma2.build,
+    "gemma3": gemma3.build,
+    "glm4": glm4.build,
+    "gpt2": gpt2.build,
+    "gptneox": gptneox.build,
+    "granite": granite.build,
     "llama": llama.build,
+    "olmo2": olmo2.build,
+    "olmoe": olmoe.build,
+    "phi2": phi2.build,
+    "phi3": phi3.build,
+    "qwen2": qwen2.build,
+    "qwen2moe": qwen2moe.build,
+    "qwen3": qwen3.build,
+    "qwen3moe": qwen3.build,
+    "smollm3": smollm3.build,
+    "stablelm": stablelm.build,
+    "starcoder2": starcoder2.build,
 }
 
 

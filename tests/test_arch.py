@@ -1,0 +1,92 @@
+"""Every architecture against transformers' logits of the same weights (tests/golden/arch).
+
+The goldens are made by tools/make_arch_goldens.py, which also runs each file through llama.cpp; how
+far llama.cpp is from transformers bounds how far edgelm may be.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from arch_models import MODELS, N_CTX, TOKENS
+from edgelm.arch import ARCHITECTURES, build
+from edgelm.errors import ModelFormatError, UnsupportedModelError
+from edgelm.gguf import open_gguf
+from edgelm.graph import Graph
+from edgelm.meta import Meta
+from edgelm.weights import Weights
+
+GOLDEN = Path(__file__).parent / "golden" / "arch"
+# The cache holds keys and values as float16, which these sharp random models amplify; llama.cpp's
+# own error is of the same making.
+F32_TOLERANCE = 4e-3
+
+
+def logits(path: Path) -> NDArray[np.float32]:
+    file = open_gguf(path)
+    graph = Graph()
+    graph.output("logits", build(graph, Meta(file), Weights(file, graph)))
+    plan = graph.compile(n_batch=32, max_rows=32, n_threads=2)
+    cache = plan.kv_cache(n_ctx=N_CTX, n_parallel=1, kv_type="f16")
+    positions = np.arange(len(TOKENS), dtype=np.int32)
+    sequences = np.full(len(TOKENS), cache.create(), np.int32)
+    results = plan.run(cache, TOKENS, positions, sequences, positions)
+    assert results is not None
+    return results["logits"]
+
+
+def relative_rms(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_equal_those_of_transformers(name, tmp_path):
+    golden = np.load(GOLDEN / f"{name}.npz")
+    path = MODELS[name].write(tmp_path / "model.gguf")
+    error = relative_rms(logits(path), golden["logits"])
+    assert error <= max(F32_TOLERANCE, 1.5 * float(golden["llama_cpp_rms"]))
+
+
+def test_a_wrong_wiring_is_caught(tmp_path):
+    """The seeded fault: Gemma 2's windows hold one position more than they should."""
+    model = MODELS["gemma2"]
+    wrong = dict(model.metadata) | {"attention.sliding_window": 7}
+    path = type(model)(**{**model.__dict__, "metadata": wrong}).write(tmp_path / "model.gguf")
+    golden = np.load(GOLDEN / "gemma2.npz")
+    assert relative_rms(logits(path), golden["logits"]) > 3 * F32_TOLERANCE
+
+
+def test_every_architecture_has_a_golden():
+    assert {m.architecture for m in MODELS.values()} == set(ARCHITECTURES)
+    assert {p.stem for p in GOLDEN.glob("*.npz")} == set(MODELS)
+
+
+def test_an_unknown_architecture_lists_the_known_ones(tmp_path):
+    llama = MODELS["llama"]
+    path = type(llama)("perceptron", llama.block, llama.metadata).write(tmp_path / "model.gguf")
+    file = open_gguf(path)
+    graph = Graph()
+    with pytest.raises(UnsupportedModelError, match=r"perceptron.*Known: .*llama"):
+        build(graph, Meta(file), Weights(file, graph))
+
+
+def test_a_missing_tensor_is_named(tmp_path):
+    tensors = MODELS["llama"].tensors()
+    del tensors["blk.1.ffn_up.weight"]
+    file = open_gguf(MODELS["llama"].write(tmp_path / "model.gguf", tensors))
+    graph = Graph()
+    with pytest.raises(ModelFormatError, match=r"blk\.1\.ffn_up\.weight"):
+        build(graph, Meta(file), Weights(file, graph))
+
+
+def test_a_tensor_that_nothing_reads_is_refused(tmp_path):
+    tensors = MODELS["llama"].tensors()
+    tensors["blk.0.attn_q_norm.weight"] = np.ones(64, np.float32)
+    file = open_gguf(MODELS["llama"].write(tmp_path / "model.gguf", tensors))
+    graph = Graph()
+    with pytest.raises(UnsupportedModelError, match="attn_q_norm"):
+        build(graph, Meta(file), Weights(file, graph))
