@@ -139,8 +139,8 @@ class ArchModel:
 def values(name: str, shape: Shape) -> NDArray[np.float32]:
     """Weights that give attention something to choose from and biases that matter."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    if name == "rope_freqs.weight":
-        return np.linspace(1, 8, shape[0]).astype(np.float32)
+    if name.startswith("rope_"):
+        return np.linspace(1, 4 if "short" in name else 8, shape[0]).astype(np.float32)
     if "norm" in name:
         offset = 1.0 if name.endswith(".weight") else 0.0
         return (offset + rng.uniform(-0.5, 0.5, shape)).astype(np.float32)
@@ -246,6 +246,19 @@ MODELS: dict[str, ArchModel] = {
         "phi3",
         qkv(fused=True) | PRE_NORMS | {"ffn_up.weight": (2 * F, D), "ffn_down.weight": (D, F)},
         RMS | BASE | {"rope.dimension_count": C},
+    ),
+    "phi3-longrope": ArchModel(
+        "phi3",
+        qkv(fused=True) | PRE_NORMS | {"ffn_up.weight": (2 * F, D), "ffn_down.weight": (D, F)},
+        RMS
+        | BASE
+        | {
+            "rope.dimension_count": C,
+            "rope.scaling.original_context_length": 16,
+            "rope.scaling.attn_factor": 1.5**0.5,
+        },
+        final=norms("output_norm")
+        | {f"rope_factors_{n}.weight": (C // 2,) for n in ("long", "short")},
     ),
     "gpt2": ArchModel(
         "gpt2",

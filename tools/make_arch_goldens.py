@@ -88,7 +88,6 @@ COMMON = {
     "eos_token_id": 0,
     "pad_token_id": 0,
 }
-LLAMA3_ROPE = {"rope_parameters": ROPE}
 WINDOWED = ["sliding_attention", "full_attention"]
 
 
@@ -161,6 +160,21 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
     ),
     "phi2": ("phi", {"num_key_value_heads": G, **partial(0.5)}, same),
     "phi3": ("phi3", {"original_max_position_embeddings": N_CTX, **partial(1.0)}, same),
+    "phi3-longrope": (
+        "phi3",
+        {
+            "original_max_position_embeddings": 16,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 10000.0,
+                "original_max_position_embeddings": 16,
+                "partial_rotary_factor": 1.0,
+                "long_factor": np.linspace(1, 8, C // 2).tolist(),
+                "short_factor": np.linspace(1, 4, C // 2).tolist(),
+            },
+        },
+        same,
+    ),
     "gpt2": ("gpt2", {"n_embd": D, "n_head": H, "n_inner": F, "n_positions": N_CTX}, conv1d),
     "starcoder2": ("starcoder2", {"use_bias": True, "sliding_window": None}, same),
     "stablelm": ("stablelm", {"use_qkv_bias": True, **partial(0.25)}, same),
@@ -220,8 +234,6 @@ def hf_model(name: str, model: ArchModel) -> Any:
     layers = {"n_layer": model.n_layers} if kind == "gpt2" else {}
     settings = {**COMMON, "num_hidden_layers": model.n_layers, **layers, **changes}
     settings["layer_norm_eps"] = settings["layer_norm_epsilon"] = settings["norm_epsilon"] = 1e-5
-    if "rope_freqs.weight" in model.shapes():
-        settings["rope_parameters"] = ROPE
     config = transformers.AutoConfig.for_model(kind, **settings)
     config._attn_implementation = "eager"
     hf = transformers.AutoModelForCausalLM.from_config(config).float().eval()
@@ -232,7 +244,7 @@ def hf_model(name: str, model: ArchModel) -> Any:
         sources = gguf_names(key, names, tensors)
         unused -= set(sources)
         state[key] = joined(key, [transform(s, tensors[s]) for s in sources], parameter)
-    unused -= {"rope_freqs.weight"}
+    unused = {u for u in unused if not u.startswith("rope_")}
     assert not unused, f"{name}: transformers has no place for {sorted(unused)}"
     hf.load_state_dict(state, strict=True)
     if "rope_freqs.weight" in tensors:

@@ -13,6 +13,7 @@ from .errors import ModelFormatError
 if TYPE_CHECKING:
     from .gguf import GgufFile
 
+DEFAULT_N_CTX = 8192  # a longer context has to be asked for
 MAX_LAYERS = 1024
 MAX_WIDTH = 1 << 20
 MAX_HEADS = 4096
@@ -25,9 +26,10 @@ class Meta:
     A missing, mistyped or absurd value raises ModelFormatError naming the key.
     """
 
-    def __init__(self, file: GgufFile) -> None:
+    def __init__(self, file: GgufFile, n_ctx: int | None = None) -> None:
         self.file = file
         self.architecture = self._string("general.architecture")
+        self.n_ctx = n_ctx or min(self.n_ctx_train, DEFAULT_N_CTX)  # what it will be run with
 
     def integer(
         self, key: str, default: int | None = None, *, low: int = 1, high: int = MAX_WIDTH

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int32]
     Floats = NDArray[np.float32]
 
-DEFAULT_N_CTX = 8192  # a longer context has to be asked for
 MAX_LOGITS_BYTES = 32 << 20
 KV_TYPES = ("f16", "q8_0")
 
@@ -90,10 +89,8 @@ def open_network(
     if kv_type not in KV_TYPES:
         raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")
     file = open_gguf(Path(path))
-    meta = Meta(file)
+    meta = Meta(file, n_ctx)
     tokenizer = Tokenizer(file)
-    if n_ctx is None:
-        n_ctx = min(meta.n_ctx_train, DEFAULT_N_CTX)
     graph = Graph()
     logits = build(graph, meta, Weights(file, graph))
     graph.output("logits", logits)
@@ -104,9 +101,9 @@ def open_network(
             f"only {vocab_size:,} rows."
         )
     plan = graph.compile(
-        n_batch=min(n_batch, n_ctx),
+        n_batch=min(n_batch, meta.n_ctx),
         max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * vocab_size))),
         n_threads=n_threads or _core.usable_cores(),
     )
-    cache = plan.kv_cache(n_ctx=n_ctx, n_parallel=n_parallel, kv_type=kv_type)
-    return Network(meta, tokenizer, graph, plan, cache, n_ctx, n_parallel, vocab_size)
+    cache = plan.kv_cache(n_ctx=meta.n_ctx, n_parallel=n_parallel, kv_type=kv_type)
+    return Network(meta, tokenizer, graph, plan, cache, meta.n_ctx, n_parallel, vocab_size)

@@ -11,7 +11,7 @@ PATTERN = 4  # in Cohere 2 every fourth layer sees everything, and has no positi
 
 
 def build_command_r(g: Graph, m: Meta, w: Weights) -> Value:
-    """Command R: RoPE everywhere, a norm for each head in the plus model. Source: its model card."""
+    """Command R, with a norm for each head in the plus model. Source: its model card."""
     return _build(g, m, w, window=0)
 
 

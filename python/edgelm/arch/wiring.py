@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import UnsupportedModelError
 from ..graph import Graph, Value, Weight
-from ..meta import Meta
+from ..meta import MAX_CONTEXT, Meta
 from ..rope import Rope, factored_rope, linear_rope, plain_rope, yarn_rope
 from ..weights import Block, Weights
 
@@ -33,6 +33,12 @@ def _rope(m: Meta, w: Weights) -> Rope:
     factors = w.vector("rope_freqs", m.n_rot // 2)
     if factors is not None:
         return factored_rope(m.n_rot, m.rope_base, factors)
+    n_original = m.integer("rope.scaling.original_context_length", m.n_ctx_train, high=MAX_CONTEXT)
+    long, short = (w.vector(f"rope_factors_{n}", m.n_rot // 2) for n in ("long", "short"))
+    if long is not None and short is not None:  # LongRoPE: the context decides. arXiv:2402.13753
+        factors = long if m.n_ctx > n_original else short
+        rope = factored_rope(m.n_rot, m.rope_base, factors)
+        return Rope(rope.inv_freq, m.number("rope.scaling.attn_factor", 1.0))
     kind = m.string("rope.scaling.type", "none")
     if kind == "linear":
         return linear_rope(m.n_rot, m.rope_base, m.number("rope.scaling.factor"))
@@ -41,7 +47,7 @@ def _rope(m: Meta, w: Weights) -> Rope:
             m.n_rot,
             m.rope_base,
             m.number("rope.scaling.factor"),
-            m.integer("rope.scaling.original_context_length", m.n_ctx_train, high=1 << 28),
+            n_original,
             attn_factor=m.number("rope.scaling.attn_factor", 1.0),
         )
     if kind != "none":
