@@ -38,7 +38,9 @@ def stored(x, kv_type):
     return out
 
 
-def oracle(q, k, v, positions, *, causal=True, window=0, scale=1.0, softcap=0.0, sinks=None, alibi=None):
+def oracle(
+    q, k, v, positions, *, causal=True, window=0, scale=1.0, softcap=0.0, sinks=None, alibi=None
+):
     """Softmax attention, written over a whole (T, S) mask. Returns the result and its error bound."""
     q = q.astype(np.float64)
     slot, position = np.arange(len(k))[None], np.asarray(positions)[:, None]
@@ -65,13 +67,17 @@ def oracle(q, k, v, positions, *, causal=True, window=0, scale=1.0, softcap=0.0,
     p /= total
     # A score's rounding errors, C of EPS/2 of its terms at the very worst, move p by as much, and
     # the weights' sum likewise; typical errors grow with the square root of the number of terms.
-    typical = 4 * np.sqrt(q.shape[2]) * EPS * np.where(seen[:, None], slack, 0).max(axis=-1) + 16 * EPS
+    typical = (
+        4 * np.sqrt(q.shape[2]) * EPS * np.where(seen[:, None], slack, 0).max(axis=-1) + 16 * EPS
+    )
     bound = 2 * typical[..., None] * np.einsum("ths,sc->thc", p, np.abs(v)) + 1e-7
     return np.einsum("ths,sc->thc", p, v), bound
 
 
 def run_and_check(isa, q, k, v, positions, *, kv_type="f16", chunk=1, split=False, **options):
-    got = core.attention(isa, q, k, v, positions, kv_type=kv_type, chunk=chunk, split=split, **options)
+    got = core.attention(
+        isa, q, k, v, positions, kv_type=kv_type, chunk=chunk, split=split, **options
+    )
     want, bound = oracle(q, stored(k, kv_type), stored(v, kv_type), positions, **options)
     assert np.all(np.abs(got - want) <= bound), float(np.max(np.abs(got - want) / bound))
     return got

@@ -116,7 +116,7 @@ def heads(b: Builder) -> Value:
     return b.graph.scale(x, 2)
 
 
-def slice(b: Builder) -> Value:  # noqa: A001  (the op's name)
+def slice(b: Builder) -> Value:
     fused = b.graph.linear(b.embedded(), b.constant("w", 3 * 40, D))
     q, k, v = b.graph.split(fused, 40, 40, 40)
     return b.graph.linear(b.graph.add(b.graph.mul(q, k), v), b.constant("o", D, 40))

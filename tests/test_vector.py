@@ -110,7 +110,9 @@ def rotated(x, cosine, sine, interleaved):
     """Rotate pairs (i, i + n) or (2i, 2i + 1) of each row in float64. Source: arXiv:2104.09864."""
     n = cosine.shape[1]
     out = x.astype(np.float64)
-    a, b = (slice(0, 2 * n, 2), slice(1, 2 * n, 2)) if interleaved else (slice(0, n), slice(n, 2 * n))
+    a, b = (
+        (slice(0, 2 * n, 2), slice(1, 2 * n, 2)) if interleaved else (slice(0, n), slice(n, 2 * n))
+    )
     first, second = out[:, a].copy(), out[:, b].copy()
     out[:, a] = first * cosine - second * sine
     out[:, b] = first * sine + second * cosine
@@ -118,7 +120,9 @@ def rotated(x, cosine, sine, interleaved):
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
-@pytest.mark.parametrize(("n_pairs", "c"), [(32, 64), (4, 8), (5, 16), (40, 80), (16, 96), (128, 256)])
+@pytest.mark.parametrize(
+    ("n_pairs", "c"), [(32, 64), (4, 8), (5, 16), (40, 80), (16, 96), (128, 256)]
+)
 def test_rope(rows, rng, n_pairs, c, interleaved):
     x = floats(rng, 5, c)
     angle = rng.uniform(-99, 99, (5, n_pairs))

@@ -147,11 +147,11 @@ class Graph:
         return self._add("l2_norm", [x], attrs={"eps": eps})
 
     def add(self, a: Value, b: Value | Weight) -> Value:
-        """a + b. b has a's shape, or is a value (T, 1) or a weight of a's last axis."""
+        """a + b. b has its shape, or is a value (T, 1) or a weight of its last axes."""
         return self._pair("add", a, b)
 
     def mul(self, a: Value, b: Value | Weight) -> Value:
-        """a * b. b has a's shape, or is a value (T, 1) or a weight of a's last axis."""
+        """a * b. b has its shape, or is a value (T, 1) or a weight of its last axes."""
         return self._pair("mul", a, b)
 
     def scale(self, x: Value, factor: float) -> Value:

@@ -26,16 +26,19 @@ class Elementwise : public Op {
   static ValueType like(const Shape& x) { return {ValueKind::kFloats, x}; }
 };
 
-// a + b or a * b. b is a value of a's shape, a value (T, 1), or a weight (D): of a's last axis.
+// a + b or a * b. b is a value of a's shape, a value (T, 1), or a weight of a's last axes: (D),
+// (C) or (H, C).
 class Pair : public Elementwise {
  public:
   ValueType infer(const OpArgs& args) final {
     const Shape& a = args.floats(0);
     if (const Weight* weight = args.optional_weight(0)) {
       args.expect(1, 1);
-      check(weight->shape == std::vector<int>{a.last()}, "weight ", *weight,
-            " must match the last axis of ", a);
-      width_ = a.last();
+      const auto n_axes = static_cast<std::ptrdiff_t>(weight->shape.size());
+      check(weight->shape.size() <= a.widths.size() &&
+                std::equal(weight->shape.begin(), weight->shape.end(), a.widths.end() - n_axes),
+            "weight ", *weight, " must match the last axes of ", a);
+      width_ = weight->n_matrices() * weight->n() * weight->k();
       return like(a);
     }
     args.expect(2, 1);
@@ -95,8 +98,7 @@ class Mul final : public Pair {
             float* out) const override {
     kernels.mul(a, b, n, out);
   }
-  void pair(const KernelTable& kernels, const float* a, float b, int n,
-            float* out) const override {
+  void pair(const KernelTable& kernels, const float* a, float b, int n, float* out) const override {
     kernels.scale(a, b, n, out);
   }
 };

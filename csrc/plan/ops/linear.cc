@@ -18,13 +18,13 @@ class Linear final : public Op {
     args.expect(1, 2);
     const Shape& x = args.floats(0);
     const Weight& w = args.weight(0);
-    check(w.shape.size() == 2, "weight ", w, " must have the shape (N, K)");
+    check(w.shape.size() <= 2, "weight ", w, " must have the shape (N, K), or (K) for one row");
     check(w.k() == x.row_width(), "the rows of weight ", w, " have ", w.k(), " values, those of x ",
           x, " have ", x.row_width());
     const Weight* bias = args.optional_weight(1);
     if (bias != nullptr) {
-      check(bias->shape == std::vector<int>{w.n()}, "bias ", *bias, " must have the shape (",
-            w.n(), ")");
+      check(bias->shape == std::vector<int>{w.n()}, "bias ", *bias, " must have the shape (", w.n(),
+            ")");
     }
     return {ValueKind::kFloats, {x.axis, {w.n()}}};
   }
