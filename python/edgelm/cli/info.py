@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import hub
-from ..errors import ModelFormatError, UnsupportedModelError
 from .terminal import ProgressBar, printable, size, table
 
 if TYPE_CHECKING:
@@ -90,15 +89,18 @@ def _tensor_types(file: GgufFile) -> str:
 def _memory(file: GgufFile) -> str:
     try:
         layers, n_ctx_train = _kv_layers(file)
-    except (ModelFormatError, UnsupportedModelError) as error:
+    except ValueError as error:  # the file is damaged or unknown, or its shapes do not fit
         reason = printable(str(error)).removeprefix(f"{file.path}: ")
         return f"  edgelm cannot run this file: {reason}"
     weights = sum(t.n_bytes for t in file.tensors)
-    rows: list[tuple[str, ...]] = [("context", "KV f16", "KV q8_0", "total f16", "total q8_0")]
+    rows: list[tuple[str, ...]] = [
+        ("memory at n_ctx", "KV f16", "KV q8_0", "total f16", "total q8_0")
+    ]
     for n_ctx in sorted({*(n for n in CONTEXTS if n < n_ctx_train), n_ctx_train}):
         f16, q8_0 = kv_bytes(layers, n_ctx, "f16"), kv_bytes(layers, n_ctx, "q8_0")
-        rows.append((f"{n_ctx:,}", *map(size, (f16, q8_0, weights + f16, weights + q8_0))))
-    return table(rows)
+        sizes = (f16, q8_0, weights + f16, weights + q8_0)
+        rows.append((f"{n_ctx:,}", *map(size, sizes)))
+    return table(rows, ">")
 
 
 def _kv_layers(file: GgufFile) -> tuple[list[KvLayer], int]:
@@ -133,7 +135,7 @@ def _tensors(file: GgufFile) -> str:
     rows = [("tensor", "type", "shape", "bytes")]
     for t in file.tensors:
         rows.append((printable(t.name), t.type, " x ".join(map(str, t.shape)), f"{t.n_bytes:,}"))
-    return table(rows)
+    return table(rows, "<<<")
 
 
 def _metadata(file: GgufFile, *, whole: bool) -> str:

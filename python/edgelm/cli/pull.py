@@ -34,8 +34,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _known() -> str:
-    rows = [("name", "size", "", "license")]
+    rows = [("name", "size", "license", "")]
     for model in hub.MODELS.values():
-        here = (hub.cache_folder() / model.file_name).exists()
-        rows.append((model.name, size(model.n_bytes or 0), "cached" if here else "", model.license))
-    return table(rows)
+        cached = "cached" if (hub.cache_folder() / model.file_name).exists() else ""
+        rows.append((model.name, size(model.n_bytes or 0), model.license, cached))
+    return table(rows, "<><<")

@@ -35,17 +35,15 @@ def size(n_bytes: float) -> str:
     raise AssertionError("unreachable")
 
 
-def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Rows of equal length in columns: the first `left` flush left, the others flush right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def table(rows: Sequence[Sequence[str]], align: str = "<") -> str:
+    """Rows of equal length in columns: `align` has < or > for each, > for the rest."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = align.ljust(len(widths), ">")
     lines = (
-        "  ".join(
-            c.ljust(w) if i < left else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        )
+        "  ".join(f"{cell:{side}{n}}" for cell, side, n in zip(row, sides, widths, strict=True))
         for row in rows
     )
-    return "\n".join(f"  {line.rstrip()}" for line in lines)
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
 class ProgressBar:
