@@ -13,6 +13,7 @@ void errors(pybind11::module_& m);
 void select(pybind11::module_& m);
 void kernel(pybind11::module_& m);
 void quant(pybind11::module_& m);
+void peaks(pybind11::module_& m);
 
 // The weight type of that name, as in quants.def; throws kArgument naming them all.
 QuantType quant_named(const std::string& name);

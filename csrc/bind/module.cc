@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, m) {
   edgelm::bind::errors(m);
   edgelm::bind::kernel(m);
   edgelm::bind::quant(m);
+  edgelm::bind::peaks(m);
   edgelm::bind::gguf(m);
   edgelm::bind::select(m);
   edgelm::bind::tokenize(m);

@@ -33,10 +33,11 @@ struct Quad {
   alignas(4) int8_t v[4];
 };
 
-EDGELM_INLINE void pin(const Bytes64&) {}
-EDGELM_INLINE void pin(const I16x32&) {}
-EDGELM_INLINE void pin(const I32x16&) {}
-EDGELM_INLINE void pin(const F32x16&) {}
+// The value passes through memory here, so that no pinned work is dropped or moved out of a loop.
+EDGELM_INLINE void pin(Bytes64& x) { __asm__ volatile("" : "+m"(x)); }
+EDGELM_INLINE void pin(I16x32& x) { __asm__ volatile("" : "+m"(x)); }
+EDGELM_INLINE void pin(I32x16& x) { __asm__ volatile("" : "+m"(x)); }
+EDGELM_INLINE void pin(F32x16& x) { __asm__ volatile("" : "+m"(x)); }
 EDGELM_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 
 template <class V>

@@ -16,6 +16,7 @@
   X(isa, matmul_k6)          \
   X(isa, matmul_q4)          \
   X(isa, matmul_q5)          \
+  X(isa, peaks)              \
   X(isa, vector)
 
 #define EDGELM_DECLARE(isa, unit) \

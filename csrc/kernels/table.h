@@ -52,6 +52,15 @@ enum class GluKind : uint8_t { kSilu, kGelu, kGeluTanh, kRelu, kRelu2, kSigmoid,
 struct AttentionArgs;
 struct KvStore;
 
+// Loops that only measure: each arithmetic one returns the multiply-accumulates of `turns` turns, on
+// operands in registers; `read` touches n bytes, a multiple of 256.
+struct PeakKernels {
+  int64_t (*u8s8)(int64_t turns);
+  int64_t (*i16)(int64_t turns);
+  int64_t (*f32)(int64_t turns);
+  void (*read)(const uint8_t* bytes, size_t n);
+};
+
 struct KernelTable {
   const char* isa;
   WeightKernels weight[kQuantCount];
@@ -78,6 +87,8 @@ struct KernelTable {
   void (*store_kv)(const KvStore& store);
   void (*attention)(const AttentionArgs& args);
   void (*merge_attention)(const AttentionArgs& args);
+
+  PeakKernels peaks;
 };
 
 // Every unit of csrc/kernels/units is compiled once per ISA, and exports one function that fills in its

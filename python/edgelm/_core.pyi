@@ -201,3 +201,13 @@ class PackedMatrix:
 
 def quantize(isa: str, quant: str, x: Floats) -> Floats:
     """x as the kernels of that weight type see it: quantized, then decoded to floats again."""
+
+def clock_hz() -> float:
+    """Core cycles a second now, from a chain of dependent adds; about a millisecond."""
+
+def measure_peaks(isa: str, n_threads: int = 1, n_bytes: int = 1 << 28) -> dict[str, float]:
+    """What the machine can do at best with that ISA's instructions; about 0.2 s.
+
+    "clock_hz"; multiply-accumulates a cycle of one core, operands in registers and products not
+    summed: "u8s8_mac_cycle", "i16_mac_cycle", "f32_mac_cycle" (summed); and "read_gb_s", n_bytes of memory read by n_threads together.
+    """

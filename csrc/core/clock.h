@@ -1,0 +1,9 @@
+#pragma once
+
+namespace edgelm {
+
+// Core cycles a second at this moment, from a chain of dependent register adds, one cycle each.
+// Needs no performance counters, which virtual machines often lack. Takes about a millisecond.
+double clock_hz();
+
+}  // namespace edgelm

@@ -1,0 +1,77 @@
+#include "kernels/peaks.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "core/clock.h"
+
+namespace edgelm {
+namespace {
+
+template <class Body>
+double seconds(const Body& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The median of several runs of about a millisecond, each between two readings of the clock.
+double mac_cycle(int64_t (*loop)(int64_t turns)) {
+  int64_t turns = 64;
+  while (turns < int64_t{1} << 40 && seconds([&] { loop(turns); }) < 1e-3) turns *= 2;
+  std::array<double, 9> rates;
+  double hz = clock_hz();
+  for (double& rate : rates) {
+    int64_t macs = 0;
+    const double time = seconds([&] { macs = loop(turns); });
+    const double later = clock_hz();
+    rate = static_cast<double>(macs) / (time * 0.5 * (hz + later));
+    hz = later;
+  }
+  std::nth_element(rates.begin(), rates.begin() + 4, rates.end());
+  return rates[4];
+}
+
+struct Free {
+  void operator()(uint8_t* p) const { ::operator delete[](p, std::align_val_t{4096}); }
+};
+
+double read_gb_s(const KernelTable& table, int n_threads, size_t n_bytes) {
+  const size_t part =
+      std::max<size_t>(4096, n_bytes / static_cast<size_t>(n_threads) / 4096 * 4096);
+  const size_t all = part * static_cast<size_t>(n_threads);
+  const std::unique_ptr<uint8_t[], Free> memory(
+      static_cast<uint8_t*>(::operator new[](all, std::align_val_t{4096})));
+  std::memset(memory.get(), 1, all);
+  const auto pass = [&] {
+    std::vector<std::thread> others;
+    for (int i = 1; i < n_threads; ++i) {
+      others.emplace_back(table.peaks.read, memory.get() + part * static_cast<size_t>(i), part);
+    }
+    table.peaks.read(memory.get(), part);
+    for (std::thread& other : others) other.join();
+  };
+  double best = seconds(pass);
+  for (int i = 0; i < 4; ++i) best = std::min(best, seconds(pass));
+  return static_cast<double>(all) / best / 1e9;
+}
+
+}  // namespace
+
+Peaks measure_peaks(const KernelTable& table, int n_threads, size_t n_bytes) {
+  Peaks peaks = {};
+  peaks.u8s8_mac_cycle = mac_cycle(table.peaks.u8s8);
+  peaks.i16_mac_cycle = mac_cycle(table.peaks.i16);
+  peaks.f32_mac_cycle = mac_cycle(table.peaks.f32);
+  peaks.clock_hz = clock_hz();
+  peaks.read_gb_s = read_gb_s(table, n_threads, n_bytes);
+  return peaks;
+}
+
+}  // namespace edgelm

@@ -1,0 +1,72 @@
+// Loops of one instruction form each, to measure what the processor can do at best.
+#include EDGELM_ISA_HEADER
+
+#include "kernels/table.h"
+#include "kernels/unroll.inl"
+
+namespace edgelm {
+namespace {
+
+// Operands come from memory that the compiler cannot see through, and pins keep every product. Sums
+// are left out: they take other ports, which a good kernel keeps busy meanwhile.
+
+// Unsigned by signed bytes into int16 lanes: the heart of the u8 matmuls.
+int64_t u8s8(int64_t turns) {
+  alignas(64) const uint8_t bytes[64] = {};
+  Bytes64 w = load_bytes(bytes);
+  const Quad x = broadcast4(&turns);
+  for (int64_t i = 0; i < turns; ++i) {
+    unroll<8>([&](auto) __attribute__((always_inline)) {
+      pin(w);
+      I16x32 product = mul_pairs(w, x);
+      pin(product);
+    });
+  }
+  return turns * 8 * 64;
+}
+
+// int16 pairs into int32.
+int64_t i16(int64_t turns) {
+  alignas(64) const int16_t lanes16[32] = {};
+  I16x32 w = load_i16(lanes16);
+  const Quad x = broadcast4(&turns);
+  for (int64_t i = 0; i < turns; ++i) {
+    unroll<8>([&](auto) __attribute__((always_inline)) {
+      pin(w);
+      I32x16 product = dot(w, x);
+      pin(product);
+    });
+  }
+  return turns * 8 * 32;
+}
+
+int64_t f32(int64_t turns) {
+  const float one = 1;
+  F32x16 x = broadcast_f32(&one);
+  pin(x);
+  const F32x16 zero = zero_f32();
+  F32x16 c[5] = {zero, zero, zero, zero, zero};
+  for (int64_t i = 0; i < turns; ++i) {
+    unroll<5>([&](auto j) __attribute__((always_inline)) {
+      c[j.value] = fma(x, x, c[j.value]);
+      pin(c[j.value]);
+    });
+  }
+  return turns * 5 * 16;
+}
+
+// n is a multiple of 256.
+void read(const uint8_t* p, size_t n) {
+  Bytes64 c[4] = {load_bytes(p), load_bytes(p), load_bytes(p), load_bytes(p)};
+  for (size_t i = 0; i < n; i += 256) {
+    unroll<4>([&](auto j) __attribute__((always_inline)) {
+      c[j.value] = c[j.value] | load_bytes(p + i + 64 * j.value);
+    });
+  }
+  for (Bytes64& line : c) pin(line);
+}
+
+}  // namespace
+}  // namespace edgelm
+
+EDGELM_UNIT(peaks) { table.peaks = {edgelm::u8s8, edgelm::i16, edgelm::f32, edgelm::read}; }
