@@ -158,9 +158,19 @@ def decode(quant: str, rows: Rows) -> Floats64:
 
 
 def magnitude(quant: str, rows: Rows) -> Floats64:
-    """|scale * q| + |minimum|: what a float error in summing a row is relative to. (N, K)."""
-    product, least = terms(quant, rows)
-    return np.abs(product) + np.abs(least)
+    """What a float error in summing a row is relative to, (N, K): the range of a weight's block.
+
+    A kernel may offset the integers: zero times a large scale counts as the greatest one does.
+    """
+    b = blocks_of(quant, rows)
+    if WEIGHTS[quant] == 1:
+        return np.abs(decode(quant, rows))
+    levels = {"q8_0": 128, "iq4_nl": 127, "iq4_xs": 127, "mxfp4": 12}
+    greatest = levels[quant] if quant in levels else 2.0 ** int(quant[1])
+    scale, least = (np.atleast_3d(f) for f in factors(quant, b))
+    size = np.abs(scale) * greatest + np.abs(least)
+    size = np.broadcast_to(size, (*b.shape, max(scale.shape[-1], least.shape[-1])))
+    return np.repeat(size, WEIGHTS[quant] // size.shape[-1], axis=-1).reshape(len(rows), -1)
 
 
 def random_rows(rng: np.random.Generator, quant: str, n: int, k: int) -> Rows:
@@ -212,7 +222,7 @@ def extreme_rows(quant: str, k: int) -> Rows:
                     elif field in HALVES:
                         b[field] = half if field == "d" else halves[(i + 1) % len(halves)]
                     else:
-                        b[field] = (0, 1, 2, 127, 130, 254)[i]
+                        b[field] = (0, 1, 2, 127, 130, 220)[i]  # powers of two
                 if quant.startswith("q5_") and quant != "q5_k":  # a bit a weight, not a byte
                     b["qh"] = {(0, 0): 0, (255, 255): 255, (0, 255): 0xAA}.get(pattern, 0x55)
                 found.append(b)
