@@ -204,16 +204,20 @@ EDGELM_INLINE F32x16 fnma(F32x16 x, F32x16 y, F32x16 z) {
 
 // --- quantizing 16 activations ---------------------------------------------------------------
 
-// The greatest magnitude's bits; as integers, so that NaN ranks above infinity.
-EDGELM_INLINE uint32_t max_magnitude_bits(F32x16 x, uint32_t bound) {
+// Bits of the magnitudes; as integers NaN ranks above infinity.
+EDGELM_INLINE I32x16 magnitude_bits(F32x16 x) {
   const __m256i mask = _mm256_set1_epi32(0x7fffffff);
-  __m256i m = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(x.a), mask),
-                               _mm256_and_si256(_mm256_castps_si256(x.b), mask));
+  return {_mm256_and_si256(_mm256_castps_si256(x.a), mask),
+          _mm256_and_si256(_mm256_castps_si256(x.b), mask)};
+}
+EDGELM_INLINE I32x16 max(I32x16 x, I32x16 y) {
+  return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)};
+}
+EDGELM_INLINE int32_t max_of(I32x16 x) {
+  const __m256i m = _mm256_max_epi32(x.a, x.b);
   __m128i h = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
   h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
-  h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1));
-  const uint32_t bits = static_cast<uint32_t>(_mm_cvtsi128_si32(h));
-  return bits > bound ? bits : bound;
+  return _mm_cvtsi128_si32(_mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1)));
 }
 // Nearest integers, ties to even.
 EDGELM_INLINE I32x16 round_i32(F32x16 x) {
@@ -226,6 +230,17 @@ EDGELM_INLINE void store_narrowed(int8_t* p, I32x16 x) {
   const __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                    _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+}
+
+// lane[0] and lane[1]: factor times the sums of 16 bytes q[i] with i % 4 in {0, 1} and in {2, 3}.
+EDGELM_INLINE void store_lane_sums(const int8_t* q, int factor, int16_t* lane) {
+  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
+  __m128i sum = _mm_maddubs_epi16(_mm_set1_epi8(1), x);
+  sum = _mm_add_epi16(sum, _mm_shuffle_epi32(sum, 0x4e));
+  sum = _mm_add_epi16(sum, _mm_shuffle_epi32(sum, 0xb1));
+  sum = _mm_mullo_epi16(sum, _mm_set1_epi16(static_cast<int16_t>(factor)));
+  const int32_t both = _mm_cvtsi128_si32(sum);
+  __builtin_memcpy(lane, &both, 4);
 }
 
 }  // namespace

@@ -210,12 +210,19 @@ EDGELM_CALL F32x16 fnma(F32x16 x, F32x16 y, F32x16 z) {
 
 // --- quantizing 16 activations ---------------------------------------------------------------
 
-EDGELM_CALL uint32_t max_magnitude_bits(F32x16 x, uint32_t bound) {
-  for (int i = 0; i < 16; ++i) {
-    const uint32_t bits = __builtin_bit_cast(uint32_t, x.v[i]) & 0x7fffffffu;
-    bound = bits > bound ? bits : bound;
-  }
-  return bound;
+EDGELM_CALL I32x16 magnitude_bits(F32x16 x) {
+  I32x16 out;
+  for (int i = 0; i < 16; ++i) out.v[i] = __builtin_bit_cast(int32_t, x.v[i]) & 0x7fffffff;
+  return out;
+}
+EDGELM_CALL I32x16 max(I32x16 x, I32x16 y) {
+  for (int i = 0; i < 16; ++i) x.v[i] = x.v[i] > y.v[i] ? x.v[i] : y.v[i];
+  return x;
+}
+EDGELM_CALL int32_t max_of(I32x16 x) {
+  int32_t most = x.v[0];
+  for (int i = 1; i < 16; ++i) most = x.v[i] > most ? x.v[i] : most;
+  return most;
 }
 // Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the low bits; |x| < 2^22.
 EDGELM_CALL I32x16 round_i32(F32x16 x) {
@@ -230,6 +237,13 @@ EDGELM_CALL void store_narrowed(int16_t* p, I32x16 x) {
 }
 EDGELM_CALL void store_narrowed(int8_t* p, I32x16 x) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(x.v[i]);
+}
+
+EDGELM_CALL void store_lane_sums(const int8_t* q, int factor, int16_t* lane) {
+  int low = 0, high = 0;
+  for (int i = 0; i < 16; i += 4) low += q[i] + q[i + 1], high += q[i + 2] + q[i + 3];
+  lane[0] = static_cast<int16_t>(factor * low);
+  lane[1] = static_cast<int16_t>(factor * high);
 }
 
 }  // namespace

@@ -85,16 +85,18 @@ void tile(const MatmulArgs& args, const uint8_t* weights, int record0, int n_rec
   const uint8_t* act = args.act + t0 * args.act_stride + record0 * W::kActBytes;
   float* out = args.out + t0 * args.out_stride + row0;
   F32x16 c[T];
-  for (int t = 0; t < T; ++t) {
-    c[t] = first ? zero_f32() : load_columns_f32(out + t * args.out_stride, n);
-  }
+  unroll<T>([&](auto t) __attribute__((always_inline)) {
+    c[t.value] = first ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
+  });
   for (int r = 0; r < n_records; ++r) {
     const Source source(weights);
     W::template accumulate<T>(source, act, args.act_stride, c);
     weights += Source::kBytes;
     act += W::kActBytes;
   }
-  for (int t = 0; t < T; ++t) store_columns(out + t * args.out_stride, c[t], n);
+  unroll<T>([&](auto t) __attribute__((always_inline)) {
+    store_columns(out + t.value * args.out_stride, c[t.value], n);
+  });
 }
 
 template <class W, class Source>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "quant/half.h"
+#include "quant/nibbles.h"
 
 namespace edgelm {
 
@@ -19,9 +20,9 @@ static inline int scale(const q2_k& block, int sub) { return block.scales[sub] &
 static inline int min(const q2_k& block, int sub) { return block.scales[sub] >> 4; }
 
 static inline void codes(const q2_k& block, int8_t* out) {
-  for (int i = 0; i < q2_k::kBlock; ++i) {
-    const int half = i / 128, j = i % 128 / 32, l = i % 32;
-    out[i] = static_cast<int8_t>((block.qs[32 * half + l] >> (2 * j)) & 3);
+  __builtin_memset(out, 0, q2_k::kBlock);
+  for (int i = 0; i < 8; ++i) {
+    or_bits<32>(block.qs + 32 * (i / 4), 2 * (i % 4), 3, 0, out + 32 * i);
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "quant/half.h"
+#include "quant/nibbles.h"
 
 namespace edgelm {
 
@@ -23,12 +24,15 @@ static inline int scale(const q3_k& block, int sub) {
 }
 
 static inline void codes(const q3_k& block, int8_t* out) {
-  for (int i = 0; i < q3_k::kBlock; ++i) {
-    const int half = i / 128, j = i % 128 / 32, l = i % 32;
-    const int low = (block.qs[32 * half + l] >> (2 * j)) & 3;
-    const int high = (block.hmask[l] >> (4 * half + j)) & 1;
-    out[i] = static_cast<int8_t>((low | high << 2) - 4);
+  __builtin_memset(out, 0, q3_k::kBlock);
+  for (int half = 0; half < 2; ++half) {
+    for (int j = 0; j < 4; ++j) {
+      int8_t* to = out + 128 * half + 32 * j;
+      or_bits<32>(block.qs + 32 * half, 2 * j, 3, 0, to);
+      or_bits<32>(block.hmask, 4 * half + j, 1, 2, to);
+    }
   }
+  for (int i = 0; i < q3_k::kBlock; ++i) out[i] = static_cast<int8_t>(out[i] - 4);
 }
 
 static inline void decode(const q3_k& block, float* out) {

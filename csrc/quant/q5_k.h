@@ -2,6 +2,7 @@
 
 #include "quant/half.h"
 #include "quant/k_scales.h"
+#include "quant/nibbles.h"
 
 namespace edgelm {
 
@@ -21,11 +22,10 @@ static inline int scale(const q5_k& block, int sub) { return k_scale(block.scale
 static inline int min(const q5_k& block, int sub) { return k_min(block.scales, sub); }
 
 static inline void codes(const q5_k& block, int8_t* out) {
-  for (int i = 0; i < q5_k::kBlock; ++i) {
-    const int group = i / 64, high = i % 64 / 32, l = i % 32;
-    const int low_bits = (block.qs[32 * group + l] >> (4 * high)) & 15;
-    const int top_bit = (block.qh[l] >> (i / 32)) & 1;
-    out[i] = static_cast<int8_t>(low_bits | top_bit << 4);
+  __builtin_memset(out, 0, q5_k::kBlock);
+  for (int sub = 0; sub < 8; ++sub) {
+    or_bits<32>(block.qs + 32 * (sub / 2), 4 * (sub % 2), 15, 0, out + 32 * sub);
+    or_bits<32>(block.qh, sub, 1, 4, out + 32 * sub);
   }
 }
 

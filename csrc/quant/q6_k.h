@@ -1,6 +1,7 @@
 #pragma once
 
 #include "quant/half.h"
+#include "quant/nibbles.h"
 
 namespace edgelm {
 
@@ -19,12 +20,15 @@ static_assert(sizeof(q6_k) == 210, "fixed by the file format");
 static inline int scale(const q6_k& block, int sub) { return block.scales[sub]; }
 
 static inline void codes(const q6_k& block, int8_t* out) {
-  for (int i = 0; i < q6_k::kBlock; ++i) {
-    const int half = i / 128, j = i % 128 / 32, l = i % 32;
-    const int low = (block.ql[64 * half + 32 * (j % 2) + l] >> (4 * (j / 2))) & 15;
-    const int high = (block.qh[32 * half + l] >> (2 * j)) & 3;
-    out[i] = static_cast<int8_t>((low | high << 4) - 32);
+  __builtin_memset(out, 0, q6_k::kBlock);
+  for (int half = 0; half < 2; ++half) {
+    for (int j = 0; j < 4; ++j) {
+      int8_t* to = out + 128 * half + 32 * j;
+      or_bits<32>(block.ql + 64 * half + 32 * (j % 2), 4 * (j / 2), 15, 0, to);
+      or_bits<32>(block.qh + 32 * half, 2 * j, 3, 4, to);
+    }
   }
+  for (int i = 0; i < q6_k::kBlock; ++i) out[i] = static_cast<int8_t>(out[i] - 32);
 }
 
 static inline void decode(const q6_k& block, float* out) {

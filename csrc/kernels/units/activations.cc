@@ -8,68 +8,56 @@ namespace edgelm {
 namespace {
 
 constexpr float kNaN = __builtin_nanf("");
-constexpr uint32_t kInfinityBits = 0x7f800000;
+constexpr int32_t kInfinityBits = 0x7f800000;
 
-// What a block of greatest magnitude `bits` is divided and multiplied by to reach +-limit.
+// The factor that takes a block of greatest magnitude `bits` to +-kLimit, and the one back.
 struct Scale {
   float inverse, scale;
 };
-EDGELM_INLINE Scale scale_of(uint32_t bits, float limit) {
+template <int kLimit>
+EDGELM_INLINE Scale scale_of(int32_t bits) {
   const float amax = __builtin_bit_cast(float, bits);
   if (bits >= kInfinityBits) return {0, kNaN};
   if (amax < kTinyActivation) return {0, 0};
-  return {limit / amax, amax / limit};
+  return {kLimit / amax, amax * (1.0f / kLimit)};
 }
 
-template <int kCount, class Int>
-EDGELM_INLINE Scale quantize_block(const float* x, float limit, Int* q) {
-  uint32_t bits = 0;
-  for (int i = 0; i < kCount; i += 16) bits = max_magnitude_bits(load_f32(x + i), bits);
-  const Scale s = scale_of(bits, limit);
+// Quantizes kCount values to +-kLimit; returns their scale.
+template <int kCount, int kLimit, class Integer>
+EDGELM_INLINE float quantize_block(const float* x, Integer* q) {
+  I32x16 most = magnitude_bits(load_f32(x));
+  for (int i = 16; i < kCount; i += 16) most = max(most, magnitude_bits(load_f32(x + i)));
+  const Scale s = scale_of<kLimit>(max_of(most));
   if (s.inverse == 0) {
-    __builtin_memset(q, 0, kCount * sizeof(Int));  // 0 * infinity has no integer
-    return s;
+    __builtin_memset(q, 0, kCount * sizeof(Integer));  // 0 * infinity has no integer
+    return s.scale;
   }
   const F32x16 inverse = broadcast_f32(&s.inverse);
   for (int i = 0; i < kCount; i += 16) {
     store_narrowed(q + i, round_i32(mul(load_f32(x + i), inverse)));
   }
-  return s;
-}
-
-// Sums of the values at i % 4 in {0, 1} and in {2, 3}.
-struct LaneSums {
-  int low, high;
-};
-EDGELM_INLINE LaneSums lane_sums(const int8_t* q, int n) {
-  LaneSums s = {0, 0};
-  for (int i = 0; i < n; i += 4) {
-    s.low += q[i] + q[i + 1];
-    s.high += q[i + 2] + q[i + 3];
-  }
-  return s;
+  return s.scale;
 }
 
 void quantize_i8x32(const float* x, int32_t k, ActI8x32* out) {
   for (int i = 0; i < k / 32; ++i) {
     ActI8x32& block = out[i];
-    block.scale = quantize_block<32>(x + 32 * i, 127, block.q).scale;
-    const LaneSums s = lane_sums(block.q, 32);
-    block.sum = block.scale * static_cast<float>(s.low + s.high);
-    block.lane[0] = static_cast<int16_t>(-16 * s.low);
-    block.lane[1] = static_cast<int16_t>(-16 * s.high);
+    block.scale = quantize_block<32, 127>(x + 32 * i, block.q);
+    int16_t half[4];
+    store_lane_sums(block.q, -16, half);
+    store_lane_sums(block.q + 16, -16, half + 2);
+    for (int j = 0; j < 2; ++j) block.lane[j] = static_cast<int16_t>(half[j] + half[j + 2]);
+    block.sum = block.scale * static_cast<float>((block.lane[0] + block.lane[1]) / -16);
   }
 }
 
 void quantize_i8x256(const float* x, int32_t k, ActI8x256* out) {
   for (int i = 0; i < k / 256; ++i) {
     ActI8x256& block = out[i];
-    block.scale = quantize_block<256>(x + 256 * i, 127, block.q).scale;
+    block.scale = quantize_block<256, 127>(x + 256 * i, block.q);
+    for (int j = 0; j < 16; ++j) store_lane_sums(block.q + 16 * j, -32, block.lane[j]);
     for (int j = 0; j < 16; ++j) {
-      const LaneSums s = lane_sums(block.q + 16 * j, 16);
-      block.sum16[j] = static_cast<int16_t>(s.low + s.high);
-      block.lane[j][0] = static_cast<int16_t>(-32 * s.low);
-      block.lane[j][1] = static_cast<int16_t>(-32 * s.high);
+      block.sum16[j] = static_cast<int16_t>((block.lane[j][0] + block.lane[j][1]) / -32);
     }
     for (int j = 0; j < 8; ++j) {
       block.sum32[j] = static_cast<int16_t>(block.sum16[2 * j] + block.sum16[2 * j + 1]);
@@ -79,7 +67,7 @@ void quantize_i8x256(const float* x, int32_t k, ActI8x256* out) {
 
 void quantize_i16x32(const float* x, int32_t k, ActI16x32* out) {
   for (int i = 0; i < k / 32; ++i) {
-    out[i].scale = quantize_block<32>(x + 32 * i, 32767, out[i].q).scale;
+    out[i].scale = quantize_block<32, 32767>(x + 32 * i, out[i].q);
   }
 }
 
