@@ -11,6 +11,8 @@
 #include "tokenize/bpe.h"
 #include "tokenize/sentencepiece.h"
 #include "tokenize/tokenizer.h"
+#include "tokenize/unigram.h"
+#include "tokenize/wordpiece.h"
 
 namespace py = pybind11;
 
@@ -58,29 +60,47 @@ std::span<const std::string_view> required_strings(const GgufFile& file, const c
   return strings;
 }
 
+std::vector<uint8_t> charsmap(const GgufFile& file) {
+  constexpr const char* kKey = "tokenizer.ggml.precompiled_charsmap";
+  const GgufValue* value = file.find(kKey);
+  if (value == nullptr) return {};
+  if (!value->is_array || (value->type != GgufType::kU8 && value->type != GgufType::kI8)) {
+    fail(ErrorKind::kModelFormat, kKey, " is no array of bytes");
+  }
+  const auto* bytes = reinterpret_cast<const uint8_t*>(value->data);
+  return {bytes, bytes + value->count};
+}
+
 std::unique_ptr<Tokenizer> make(const GgufFile& file, const std::string& model,
                                 const std::vector<std::string>& patterns, bool whole_words,
                                 bool space_prefix, bool remove_extra_spaces, bool strip_after,
                                 int32_t unknown, const std::vector<std::string>& control,
                                 const std::vector<std::string>& user_defined) {
-  const bool bpe = model == "bpe";
+  const bool byte_level = model == "bpe";
+  const bool merges = byte_level || model == "character-bpe";
   auto vocabulary = std::make_unique<Vocabulary>(
       required_strings(file, "tokenizer.ggml.tokens"), file.numbers("tokenizer.ggml.scores"),
       file.integers("tokenizer.ggml.token_type"),
-      bpe ? Spelling::kByteLevel : Spelling::kSentencePiece);
+      byte_level ? Spelling::kByteLevel : Spelling::kSentencePiece);
   vocabulary->retype(control, TokenType::kControl);
   vocabulary->retype(user_defined, TokenType::kUserDefined);
   std::unique_ptr<TokenModel> splitter;
-  if (bpe) {
+  if (merges) {
     std::vector<Pattern> compiled;
     for (const std::string& pattern : patterns) compiled.emplace_back(pattern);
     splitter = std::make_unique<BpeModel>(
         *vocabulary, required_strings(file, "tokenizer.ggml.merges"), std::move(compiled),
         BpeModel::Options{.whole_words = whole_words, .unknown = unknown});
-  } else if (model == "sentencepiece") {
+  } else if (model == "wordpiece") {
+    splitter = std::make_unique<WordPieceModel>(*vocabulary, unknown);
+  } else if (model == "sentencepiece" || model == "unigram") {
     Normalizer normalizer(
-        {}, {.space_prefix = space_prefix, .remove_extra_spaces = remove_extra_spaces});
-    splitter = std::make_unique<SentencePieceModel>(*vocabulary, std::move(normalizer), unknown);
+        charsmap(file), {.space_prefix = space_prefix, .remove_extra_spaces = remove_extra_spaces});
+    if (model == "unigram") {
+      splitter = std::make_unique<UnigramModel>(*vocabulary, std::move(normalizer), unknown);
+    } else {
+      splitter = std::make_unique<SentencePieceModel>(*vocabulary, std::move(normalizer), unknown);
+    }
   } else {
     fail(ErrorKind::kArgument, "no tokenizer model is named '", model, "'");
   }

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "core/error.h"
+#include "tokenize/unicode.h"
 
 namespace edgelm {
 namespace {
@@ -28,11 +29,18 @@ void BpeModel::add(std::string_view merge, uint32_t rank) {
     fail(ErrorKind::kModelFormat, "tokenizer.ggml.merges[", rank, "] '", merge, "' ", why);
   };
   if (merge.empty() || space == std::string_view::npos) bad("is not two tokens and a blank");
-  // The vocabulary is spelled in bytes, so both sides are first brought to bytes.
+  const bool over_bytes = vocabulary_.spelling() == Spelling::kByteLevel;
   std::string joined;
-  append_byte_level(merge.substr(0, space), joined);
+  const auto append = [&](std::string_view side) {
+    if (over_bytes) {
+      append_byte_level(side, joined);
+    } else {
+      append_unmarked(side, joined);
+    }
+  };
+  append(merge.substr(0, space));
   const size_t left_size = joined.size();
-  append_byte_level(merge.substr(space + 1), joined);
+  append(merge.substr(space + 1));
   const std::string_view both = joined;
   const int32_t left = vocabulary_.find(both.substr(0, left_size));
   const int32_t right = vocabulary_.find(both.substr(left_size));
@@ -73,14 +81,33 @@ void BpeModel::encode_word(std::string_view word, Merger& merger, std::vector<in
     if (id >= 0) return ids.push_back(id);
   }
   merger.clear();
-  for (size_t i = 0; i < word.size(); ++i) {
-    merger.add(vocabulary_.of_byte(static_cast<uint8_t>(word[i])), i, 1);
+  if (vocabulary_.spelling() == Spelling::kByteLevel) {
+    for (size_t i = 0; i < word.size(); ++i) {
+      merger.add(vocabulary_.of_byte(static_cast<uint8_t>(word[i])), i, 1);
+    }
+  } else {
+    for (size_t at = 0; at < word.size();) {
+      const size_t start = at;
+      unicode::next(word, at);
+      merger.add(vocabulary_.find(word.substr(start, at - start)), start, at - start);
+    }
   }
   merger.run([this](const Symbol& left, const Symbol& right) { return find(left.id, right.id); });
   merger.each([&](const Symbol& symbol) {
-    const int32_t id = symbol.id >= 0 ? symbol.id : options_.unknown;
-    if (id >= 0) ids.push_back(id);
+    if (symbol.id >= 0) {
+      ids.push_back(symbol.id);
+    } else {
+      put_unknown(word.substr(symbol.begin, symbol.size), ids);
+    }
   });
+}
+
+void BpeModel::put_unknown(std::string_view bytes, std::vector<int32_t>& ids) const {
+  for (const char byte : bytes) {
+    const int32_t known = vocabulary_.of_byte(static_cast<uint8_t>(byte));
+    const int32_t id = known >= 0 ? known : options_.unknown;
+    if (id >= 0) ids.push_back(id);
+  }
 }
 
 }  // namespace edgelm

@@ -10,8 +10,9 @@
 
 namespace edgelm {
 
-// Byte-level byte-pair encoding, as in GPT-2: the patterns split the text into words, one after the
-// other; within a word the pair that was learned first is joined first. Source: arXiv:1508.07909.
+// Byte-pair encoding: the patterns split the text into words, one after the other; within a word
+// the pair that was learned first is joined first. Over bytes as in GPT-2, or over characters with
+// a fallback to bytes as in Gemma 4. Source: arXiv:1508.07909.
 class BpeModel final : public TokenModel {
  public:
   struct Options {
@@ -19,7 +20,8 @@ class BpeModel final : public TokenModel {
     int32_t unknown = Vocabulary::kNone;  // for bytes without a token; none: they are dropped
   };
 
-  // merges[i] is "left right" in GPT-2's alphabet. Throws kModelFormat if it names unknown tokens.
+  // merges[i] is "left right" in the vocabulary's spelling. Throws kModelFormat if it names unknown
+  // tokens.
   BpeModel(const Vocabulary& vocabulary, std::span<const std::string_view> merges,
            std::vector<Pattern> patterns, Options options);
 
@@ -36,6 +38,7 @@ class BpeModel final : public TokenModel {
   Join find(int32_t left, int32_t right) const;
   void split(std::string_view piece, size_t pattern, Merger& merger,
              std::vector<int32_t>& ids) const;
+  void put_unknown(std::string_view bytes, std::vector<int32_t>& ids) const;
   void encode_word(std::string_view word, Merger& merger, std::vector<int32_t>& ids) const;
 
   const Vocabulary& vocabulary_;

@@ -28,15 +28,6 @@ const std::array<int16_t, 0x144>& byte_of_character() {
   return table;
 }
 
-void append_unmarked(std::string_view text, std::string& to) {
-  for (size_t at = 0; at < text.size();) {
-    const size_t mark = std::min(text.find(kSpaceMark, at), text.size());
-    to += text.substr(at, mark - at);
-    if (mark < text.size()) to += ' ';
-    at = mark + kSpaceMark.size();
-  }
-}
-
 // The byte that "<0xHH>" names, or -1.
 int named_byte(std::string_view text) {
   if (text.size() != 6 || text.substr(0, 3) != "<0x" || text[5] != '>') return -1;
@@ -54,7 +45,7 @@ int named_byte(std::string_view text) {
 
 }  // namespace
 
-void append_byte_level(std::string_view text, std::string& to) {
+bool append_byte_level(std::string_view text, std::string& to) {
   const auto& bytes = byte_of_character();
   const size_t start = to.size();
   for (size_t at = 0; at < text.size();) {
@@ -62,9 +53,19 @@ void append_byte_level(std::string_view text, std::string& to) {
     if (c >= bytes.size() || bytes[c] < 0) {
       to.resize(start);
       to += text;
-      return;
+      return false;
     }
     to.push_back(static_cast<char>(bytes[c]));
+  }
+  return true;
+}
+
+void append_unmarked(std::string_view text, std::string& to) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t mark = std::min(text.find(kSpaceMark, at), text.size());
+    to += text.substr(at, mark - at);
+    if (mark < text.size()) to += ' ';
+    at = mark + kSpaceMark.size();
   }
 }
 
@@ -123,7 +124,7 @@ Vocabulary::Vocabulary(std::span<const std::string_view> texts, std::span<const 
     }
     types_.push_back(static_cast<TokenType>(type));
     const std::string_view text = texts[id];
-    const bool literal = types_[id] == TokenType::kControl || types_[id] == TokenType::kUnknown;
+    bool literal = skipped(static_cast<int32_t>(id)) || types_[id] == TokenType::kByte;
     if (spelling == Spelling::kSentencePiece) {
       const int byte = named_byte(text);
       if (byte >= 0 && bytes_[byte] == kNone) bytes_[byte] = static_cast<int32_t>(id);
@@ -139,10 +140,12 @@ Vocabulary::Vocabulary(std::span<const std::string_view> texts, std::span<const 
         append_unmarked(text, blob_);
       }
     } else if (literal || types_[id] == TokenType::kUserDefined) {
+      literal = true;
       blob_ += text;
     } else {
-      append_byte_level(text, blob_);
+      literal = !append_byte_level(text, blob_);
     }
+    literal_.push_back(literal);
     ends_.push_back(static_cast<uint32_t>(blob_.size()));
   }
   index();
@@ -153,13 +156,8 @@ void Vocabulary::index() {
   slots_.resize(std::bit_ceil(types_.size() * 2 + 2));
   const size_t mask = slots_.size() - 1;
   for (int32_t id = 0; id < size(); ++id) {
-    const TokenType t = types_[id];
-    // In a byte-level vocabulary added tokens are found in the text, never merged to.
-    const bool merges = t == TokenType::kNormal || t == TokenType::kUndefined ||
-                        t == TokenType::kUnused ||
-                        (t == TokenType::kUserDefined && spelling_ == Spelling::kSentencePiece);
     const std::string_view key = bytes(id);
-    if (!merges || key.empty()) continue;
+    if (literal_[id] || key.empty()) continue;
     const uint64_t hash = hash_bytes(key);
     size_t slot = hash & mask;
     const auto tag = static_cast<uint32_t>(hash >> 32);

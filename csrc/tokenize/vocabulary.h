@@ -38,6 +38,7 @@ class Vocabulary {
              std::span<const int32_t> types, Spelling spelling);
 
   int32_t size() const { return static_cast<int32_t>(types_.size()); }
+  Spelling spelling() const { return spelling_; }
   TokenType type(int32_t id) const { return types_[id]; }
   float score(int32_t id) const { return scores_.empty() ? 0.0f : scores_[id]; }
   std::string_view bytes(int32_t id) const {
@@ -73,6 +74,7 @@ class Vocabulary {
   std::vector<uint32_t> ends_;  // token i is blob_[ends_[i] .. ends_[i + 1])
   std::vector<float> scores_;
   std::vector<TokenType> types_;
+  std::vector<bool> literal_;  // found in the text, if at all; never merged to
   std::array<int32_t, 256> bytes_;
   std::vector<Slot> slots_;  // open addressing, a power of two
   size_t max_bytes_ = 0;
@@ -83,7 +85,10 @@ class Vocabulary {
 uint64_t hash_bytes(std::string_view bytes);
 
 // Appends the bytes that a text in GPT-2's alphabet stands for; a text with any other character
-// stands for itself, as in the tokenizers library's ByteLevel decoder.
-void append_byte_level(std::string_view text, std::string& to);
+// stands for itself, as in the tokenizers library's ByteLevel decoder, and returns false.
+bool append_byte_level(std::string_view text, std::string& to);
+
+// Appends a text with SentencePiece's marks, U+2581, read as the blanks that they stand for.
+void append_unmarked(std::string_view text, std::string& to);
 
 }  // namespace edgelm

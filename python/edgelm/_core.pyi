@@ -61,7 +61,7 @@ class Tokenizer:
         self,
         file: GgufFile,
         *,
-        model: str,  # "bpe" or "sentencepiece"
+        model: str,  # "bpe", "character-bpe", "sentencepiece", "unigram" or "wordpiece"
         patterns: Sequence[str],  # of BPE's pre-tokenizer, applied one after the other
         whole_words: bool,  # a word that is a token is not merged
         space_prefix: bool,

@@ -52,6 +52,10 @@ _PUNCTUATION = r"[\p{P}$+<=>^`|~]+"  # what the tokenizers library calls punctua
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}|{_LINES}"
 _QWEN2 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}|{_MARKS}|{_LINES}"
+_QWEN35 = (
+    rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
+    rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_LINES}"
+)
 _TEKKEN = rf"{_CASED[0]}|{_CASED[1]}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_LINES}"
 _GPT4O = (
     rf"{_CASED[0]}{_CONTRACTIONS}?|{_CASED[1]}{_CONTRACTIONS}?|\p{{N}}{{1,3}}"
@@ -91,6 +95,7 @@ _FAMILIES: dict[PreTokenizer, str] = {
         pixtral midm-2.0 lfm2 jina-v5-nano""",
     _llama3: "dbrx smaug-bpe glm4 chatglm-bpe",
     replace(_qwen2, nfc=True): """qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan kormo f2llmv2""",
+    PreTokenizer((_QWEN35,)): "qwen35",
     _qwen2: "grok-2 solar-open",
     PreTokenizer(
         (
@@ -106,7 +111,8 @@ _FAMILIES: dict[PreTokenizer, str] = {
     PreTokenizer(
         (r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", _DEEPSEEK3)
     ): "deepseek-v3 hunyuan-dense joyai-llm hy_v4",
-    PreTokenizer((_PUNCTUATION, _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")): "falcon",
+    # Its third step sees bytes, of which only ASCII digits matter to its vocabulary.
+    PreTokenizer((_PUNCTUATION, _GPT2, "[0-9]+", "[0-9][0-9][0-9]")): "falcon",
     PreTokenizer((_TEKKEN,), whole_words=True, add_bos=True): "tekken",
     PreTokenizer((_GPT4O,)): "gpt-4o llama4 kanana2 talkie minimax-m2",
     PreTokenizer((_BAILING,)): "bailingmoe bailingmoe2 llada-moe",
@@ -115,4 +121,7 @@ _FAMILIES: dict[PreTokenizer, str] = {
     PreTokenizer((_BLOOM,)): "bloom poro-chat gpt3-finnish",
     PreTokenizer((_BLOOM, r"\p{N}")): "viking",
 }
+# Of Gemma 4, whose merges may cross words but no line.
+LINES = PreTokenizer((r"[^\n]+|\n+",), add_bos=True)
+
 PRETOKENIZERS = {name: family for family, names in _FAMILIES.items() for name in names.split()}

@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import _core
 from .errors import ModelFormatError, UnsupportedModelError
-from .pretokenizers import DEFAULT, PRETOKENIZERS, PreTokenizer
+from .pretokenizers import DEFAULT, LINES, PRETOKENIZERS, PreTokenizer
 
-# tokenizer.ggml.model: the native model's name, add_bos, add_eos, add_space_prefix.
+
+@dataclass(frozen=True)
+class _Model:
+    """What a value of tokenizer.ggml.model means, and what its files may leave unsaid."""
+
+    native: str
+    add_bos: bool = False
+    add_eos: bool = False
+    space_prefix: bool = False
+    special: tuple[tuple[str, int], ...] = ()  # default ids
+
+
 _MODELS = {
-    "gpt2": ("bpe", False, False, False),
-    "llama": ("sentencepiece", True, False, True),
+    "gpt2": _Model("bpe"),
+    "gemma4": _Model("character-bpe", add_bos=True),
+    "llama": _Model(
+        "sentencepiece",
+        add_bos=True,
+        space_prefix=True,
+        special=(("unknown", 0), ("bos", 1), ("eos", 2)),
+    ),
+    "t5": _Model("unigram", add_eos=True, special=(("eos", 1), ("unknown", 2))),
+    "bert": _Model(
+        "wordpiece",
+        add_bos=True,
+        add_eos=True,
+        special=(("unknown", 100), ("bos", 101), ("seperator", 102)),
+    ),
 }
 
 # Tokens that end a turn, a message or a text, by the names that models give them, and others that
@@ -61,14 +86,14 @@ class Tokenizer:
             raise UnsupportedModelError(
                 f"{file.path}: tokenizer.ggml.model is {model!r}; the known ones are {known}"
             )
-        kind, add_bos, add_eos, space_prefix = _MODELS[model]
-        pre = self._pretokenizer() if kind == "bpe" else PreTokenizer(())
+        self._model = rules = _MODELS[model]
+        pre = self._pretokenizer()
         name = self._string("general.name", "").lower()
-        self._strips = self._flag("add_space_prefix", space_prefix) and kind != "bpe"
-        self._nfc = pre.nfc
+        self._strips = self._flag("add_space_prefix", rules.space_prefix)
+        self._normalize = self._normalizer(pre)
         self._core = _core.Tokenizer(
             file,
-            model=kind,
+            model=rules.native,
             patterns=pre.patterns,
             whole_words=pre.whole_words,
             space_prefix=self._strips,
@@ -82,13 +107,14 @@ class Tokenizer:
         self.vocab_size = len(self._core)
         self.bos_id = self._special_id("bos")
         self.eos_id = self._special_id("eos")
-        if model == "llama":
-            self.bos_id = 1 if self.bos_id is None and self.vocab_size > 1 else self.bos_id
-            self.eos_id = 2 if self.eos_id is None and self.vocab_size > 2 else self.eos_id
+        if model == "bert":  # what it begins and ends with is [CLS] and [SEP]
+            self.bos_id = self._special_id("cls") if self.bos_id is None else self.bos_id
+            self.eos_id = self._special_id("seperator") if self.eos_id is None else self.eos_id
+            self._strips = True
         self.eot_id = self._special_id("eot", _END_OF_TURN)
         self.eog = self._end_of_generation()
-        self.add_bos = self._adds("bos", self.bos_id, add_bos or pre.add_bos)
-        self.add_eos = self._adds("eos", self.eos_id, add_eos)
+        self.add_bos = self._adds("bos", self.bos_id, rules.add_bos or pre.add_bos)
+        self.add_eos = self._adds("eos", self.eos_id, rules.add_eos)
         self.chat_template = self._string("tokenizer.chat_template", "") or None
 
     def encode(
@@ -131,7 +157,8 @@ class Tokenizer:
         return Decoder(self._core, special, strips=self._strips and not continues)
 
     def _encode(self, text: str, parse_special: bool) -> list[int]:
-        if not self._nfc or text.isascii() or unicodedata.is_normalized("NFC", text):
+        normalize = self._normalize
+        if normalize is None:
             return self._core.encode(text, parse_special)
         # Special tokens are looked for before the text between them is normalized.
         ids: list[int] = []
@@ -140,12 +167,23 @@ class Tokenizer:
             if isinstance(part, int):
                 ids.append(part)
             else:
-                ids += self._core.encode_fragment(unicodedata.normalize("NFC", part), first)
+                ids += self._core.encode_fragment(normalize(part), first)
             first = isinstance(part, int)
         return ids
 
+    def _normalizer(self, pre: PreTokenizer) -> Callable[[str], str] | None:
+        if self._model.native == "wordpiece":
+            lower = self._flag("normalizer.lowercase", True)
+            strip = self._flag("normalizer.strip_accents", lower)
+            return lambda text: _bert_text(text, lower, strip)
+        return _composed if pre.nfc else None
+
     def _pretokenizer(self) -> PreTokenizer:
+        if self._model.native == "character-bpe":
+            return LINES
         name = self._string("tokenizer.ggml.pre", "")
+        if self._model.native != "bpe":
+            return PreTokenizer(())
         if not name:
             return DEFAULT
         if name not in PRETOKENIZERS:
@@ -182,9 +220,12 @@ class Tokenizer:
     def _special_id(self, kind: str, names: Sequence[str] = ()) -> int | None:
         key = f"tokenizer.ggml.{kind}_token_id"
         value = self._file.get(key)
-        if value is None:
-            return next((id for name in names if (id := self._core.find(name)) >= 0), None)
         size = self._file.array_length("tokenizer.ggml.tokens")
+        if value is None:
+            default = dict(self._model.special).get(kind, size)
+            if default < size:
+                return default
+            return next((id for name in names if (id := self._core.find(name)) >= 0), None)
         if not isinstance(value, int) or not 0 <= value < size:
             raise ModelFormatError(
                 f"{self._file.path}: {key} is {value!r}; expected 0 to {size - 1}, as many as "
@@ -209,6 +250,19 @@ class Tokenizer:
         if not isinstance(value, str):
             raise ModelFormatError(f"{self._file.path}: {key} is {value!r}; expected a string")
         return value
+
+
+def _composed(text: str) -> str:
+    """Unicode's form NFC; quick where there is nothing to do."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _bert_text(text: str, lower: bool, strip_accents: bool) -> str:
+    if strip_accents and not text.isascii():
+        decomposed = unicodedata.normalize("NFD", text)
+        text = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+    # Each character by itself: str.lower() would tell a sigma that ends its word apart.
+    return text.replace("\u03a3", "\u03c3").lower() if lower else text
 
 
 class Decoder:
