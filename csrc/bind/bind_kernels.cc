@@ -209,6 +209,28 @@ Floats quantize(const std::string& isa, const std::string& quant, const py::arra
   return out;
 }
 
+// Where each kernel's code starts, by its name. A test overwrites one ISA's with traps, and so
+// learns which kernels a run really used.
+py::dict kernel_addresses(const std::string& isa) {
+  const KernelTable& table = kernels(isa);
+  py::dict all;
+  const auto add = [&](const std::string& name, auto* kernel) {
+    all[py::str(name + "-" + table.isa)] = reinterpret_cast<uintptr_t>(kernel);
+  };
+  for (int i = 0; i < kQuantCount; ++i) {
+    add(std::string("matmul-") + kQuants[i].name, table.weight[i].matmul);
+    add(std::string("unpack_row-") + kQuants[i].name, table.weight[i].unpack_row);
+  }
+  add("quantize", table.quantize);
+  add("rms_norm", table.rms_norm);
+  add("gated", table.gated);
+  add("rope", table.rope);
+  add("store_kv", table.store_kv);
+  add("attention", table.attention);
+  add("merge_attention", table.merge_attention);
+  return all;
+}
+
 }  // namespace
 
 void kernel(py::module_& m) {
@@ -216,6 +238,7 @@ void kernel(py::module_& m) {
   m.def("active_isa", [] { return std::string(active_kernels().isa); });
   m.def("cpu_features", &cpu_feature_names);
   m.def("usable_cores", &usable_cores);
+  m.def("kernel_addresses", &kernel_addresses, py::arg("isa"));
   m.def("quantize", &quantize, py::arg("isa"), py::arg("quant"), py::arg("x"));
   py::class_<PackedMatrix>(m, "PackedMatrix")
       .def(py::init<const std::string&, const std::string&, const py::array&, int64_t>(),

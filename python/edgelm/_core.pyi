@@ -199,6 +199,9 @@ class PackedMatrix:
     def matmul(self, x: Floats, form: str = "auto", n_threads: int = 1) -> Floats:
         """(T, K) floats to (T, N); form is "auto", "fused" or "panel"."""
 
+def kernel_addresses(isa: str) -> dict[str, int]:
+    """Where the code of each of an ISA's kernels starts, by kernel name."""
+
 def quantize(isa: str, quant: str, x: Floats) -> Floats:
     """x as the kernels of that weight type see it: quantized, then decoded to floats again."""
 

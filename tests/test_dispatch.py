@@ -1,0 +1,111 @@
+"""Which kernels run: the choice of an ISA, and proof from the code that was really executed.
+
+A subprocess overwrites the start of chosen kernels with a trap instruction, then runs a model.
+It dies of the trap if one of them is called, whatever the labels say.
+"""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from edgelm import _core as core
+from tiny_models import TinyLlama
+
+ISAS = core.usable_isas()
+
+RUN = """
+import ctypes, mmap, sys
+import edgelm
+from edgelm import _core as core
+
+TRAP = {"x86_64": b"\\xcc", "aarch64": b"\\x00\\x00\\x20\\xd4"}[sys.argv[2]]
+libc = ctypes.CDLL(None, use_errno=True)
+for isa in core.usable_isas():
+    for name, address in core.kernel_addresses(isa).items():
+        if name in sys.argv[3:]:
+            page = address // mmap.PAGESIZE * mmap.PAGESIZE
+            span = ctypes.c_size_t(address + len(TRAP) - page)
+            if libc.mprotect(ctypes.c_void_p(page), span, 7):  # read, write, execute
+                raise OSError(ctypes.get_errno(), "mprotect")
+            ctypes.memmove(address, TRAP, len(TRAP))
+with edgelm.load(sys.argv[1], n_ctx=64) as model:
+    print(core.active_isa(), model.generate([1, 2, 3] * 11, max_tokens=3, temperature=0).tokens)
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return TinyLlama(quant="Q4_0").write(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+def run(model, isa, trapped=()):
+    """Generate with EDGELM_ISA=isa (None: unset) while the trapped kernels are deadly."""
+    environment = {k: v for k, v in os.environ.items() if k != "EDGELM_ISA"}
+    if isa is not None:
+        environment["EDGELM_ISA"] = isa
+    command = [sys.executable, "-c", RUN, str(model), platform.machine(), *trapped]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def others(isa):
+    """Every kernel of every other usable ISA."""
+    return [name for other in ISAS if other != isa for name in core.kernel_addresses(other)]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_override_runs_that_isas_kernels_only(tiny, isa):
+    done = run(tiny, isa, others(isa))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == isa
+
+
+def test_without_an_override_the_best_runs(tiny):
+    done = run(tiny, None, others(ISAS[0]))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == ISAS[0]
+
+
+@pytest.mark.parametrize("kernel", ["matmul-q4_0", "quantize", "rms_norm", "rope", "attention"])
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_trap_in_a_kernel_that_runs_is_deadly(tiny, isa, kernel):
+    """Seeded fault: the proof above could not pass if the wrong kernels ran."""
+    done = run(tiny, isa, [f"{kernel}-{isa}"])
+    assert done.returncode == -signal.SIGTRAP, done.stderr
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_kernels_of_other_types_do_not_run(tiny, isa):
+    used = {f"{op}-{quant}-{isa}" for op in ("matmul", "unpack_row") for quant in ("q4_0", "f32")}
+    unused = [
+        name
+        for name in core.kernel_addresses(isa)
+        if name.startswith(("matmul", "unpack_row")) and name not in used
+    ]
+    done = run(tiny, isa, unused)
+    assert done.returncode == 0, done.stderr
+
+
+def test_kernel_names_are_the_grammars():
+    for isa in ISAS:
+        addresses = core.kernel_addresses(isa)
+        assert all(addresses.values())
+        assert all(name.endswith(f"-{isa}") for name in addresses)
+        assert {f"matmul-{quant}-{isa}" for quant, *_ in core.quants()} <= set(addresses)
+
+
+@pytest.mark.parametrize("name", ["mmx", "AVX2", "avx2 ", "best"])
+def test_an_unknown_override_is_an_error(tiny, name):
+    done = run(tiny, name)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ValueError: EDGELM_ISA: unknown ISA '{name}'; usable here: ")
+    assert last.endswith(", ".join(ISAS))
+
+
+def test_an_empty_override_is_none(tiny):
+    done = run(tiny, "")
+    assert done.stdout.split()[0] == ISAS[0], done.stderr
