@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 
@@ -12,30 +13,50 @@ namespace edgelm {
 namespace {
 
 constexpr size_t kBlock = 128;
-constexpr size_t kLanes = 16;  // independent maxima, so that the loop over them is vector code
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// The block's largest value; +infinity if it holds NaN.
-inline float max_of(const float* x, size_t n) {
-  float max[kLanes];
-  int32_t nan[kLanes] = {};
-  std::fill_n(max, kLanes, -kInfinity);
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (size_t j = 0; j < kLanes; ++j) {
-      max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
-      nan[j] |= x[i + j] != x[i + j];
+// Four lanes of any processor, in the vector types that GCC and clang share.
+using Float4 = float __attribute__((vector_size(16)));
+using Int4 = int32_t __attribute__((vector_size(16)));
+
+inline Float4 load(const float* x) {
+  Float4 v;
+  std::memcpy(&v, x, sizeof v);
+  return v;
+}
+
+inline Float4 all(float x) { return Float4{x, x, x, x}; }
+
+// The largest of a block; +infinity if it holds NaN. Four vectors at once, as each max has to wait
+// for the one before it.
+inline float max_of(const float* x) {
+  Float4 max[4] = {all(-kInfinity), all(-kInfinity), all(-kInfinity), all(-kInfinity)};
+  Int4 nan = {};
+  for (size_t i = 0; i < kBlock; i += 16) {
+    for (size_t j = 0; j < 4; ++j) {
+      const Float4 v = load(x + i + 4 * j);
+      max[j] = v > max[j] ? v : max[j];
+      nan |= v != v;
     }
   }
-  for (size_t j = 0; i + j < n; ++j) {
-    max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
-    nan[j] |= x[i + j] != x[i + j];
+  if (nan[0] | nan[1] | nan[2] | nan[3]) return kInfinity;
+  max[0] = max[0] > max[1] ? max[0] : max[1];
+  max[2] = max[2] > max[3] ? max[2] : max[3];
+  max[0] = max[0] > max[2] ? max[0] : max[2];
+  return std::max(std::max(max[0][0], max[0][1]), std::max(max[0][2], max[0][3]));
+}
+
+// Calls visit(first, block) for every block of the row; the last is filled up with -infinity.
+template <class Visit>
+void for_each_block(std::span<const float> row, Visit visit) {
+  const size_t whole = row.size() / kBlock * kBlock;
+  for (size_t first = 0; first < whole; first += kBlock) visit(first, &row[first]);
+  if (whole < row.size()) {
+    float last[kBlock];
+    std::fill_n(last, kBlock, -kInfinity);
+    std::copy(row.begin() + ptrdiff_t(whole), row.end(), last);
+    visit(whole, last);
   }
-  for (size_t j = 1; j < kLanes; ++j) {
-    max[0] = max[j] > max[0] ? max[j] : max[0];
-    nan[0] |= nan[j];
-  }
-  return nan[0] ? kInfinity : max[0];
 }
 
 [[noreturn]] void fail_broken(std::span<const float> row, size_t first) {
@@ -44,19 +65,18 @@ inline float max_of(const float* x, size_t n) {
        ": the model's weights or a logits processor are broken");
 }
 
-// Calls visit(first, n, max) for every block of the row, and checks all of it.
+// Calls visit(first, max) for every block of the row, and checks all of it.
 template <class Visit>
-void scan(std::span<const float> row, Visit visit) {
+void for_each_max(std::span<const float> row, Visit visit) {
   check(!row.empty(), "logits: the row is empty");
-  float all = -kInfinity;
-  for (size_t first = 0; first < row.size(); first += kBlock) {
-    const size_t n = std::min(kBlock, row.size() - first);
-    const float max = n == kBlock ? max_of(&row[first], kBlock) : max_of(&row[first], n);
+  float largest = -kInfinity;
+  for_each_block(row, [&](size_t first, const float* block) {
+    const float max = max_of(block);
     if (max == kInfinity) fail_broken(row, first);
-    all = std::max(all, max);
-    visit(first, n, max);
-  }
-  if (all == -kInfinity) {
+    largest = std::max(largest, max);
+    visit(first, max);
+  });
+  if (largest == -kInfinity) {
     fail(ErrorKind::kLogits, "no token is left: every one of the ", row.size(),
          " logits is -inf; logit_bias or a logits processor bans all of them");
   }
@@ -81,22 +101,23 @@ inline Candidate from_rank(uint64_t rank) {
   return {int32_t(0xffffffffu - uint32_t(rank)), from_order(uint32_t(rank >> 32))};
 }
 
-// exp(x) for x <= 0, relative error 2e-7; written so that loops over it vectorize. Below -87, where
-// exp leaves the normal floats, it stays at exp(-87). Coefficients: Cephes' expf.
-inline float exp_nonpositive(float x) {
-  x = x < -87.0f ? -87.0f : x;
+// exp(x) for x <= 0, relative error 2e-7. Below -87, where exp leaves the normal floats, it stays
+// at exp(-87). Coefficients: Cephes' expf.
+inline Float4 exp_nonpositive(Float4 x) {
+  x = x < -87.0f ? all(-87.0f) : x;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float shifted = x * 1.44269504f + kRound;
-  const float n = shifted - kRound;
-  const float f = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // x - n ln 2, in two parts
-  float p = 1.9875691500e-4f;
+  const Float4 shifted = x * 1.44269504f + kRound;
+  const Float4 n = shifted - kRound;
+  const Float4 f = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // x - n ln 2, in two parts
+  Float4 p = all(1.9875691500e-4f);
   p = p * f + 1.3981999507e-3f;
   p = p * f + 8.3334519073e-3f;
   p = p * f + 4.1665795894e-2f;
   p = p * f + 1.6666665459e-1f;
   p = p * f + 5.0000001201e-1f;
   p = p * f * f + f + 1.0f;
-  return p * std::bit_cast<float>((std::bit_cast<int32_t>(shifted) - 0x4b400000 + 127) << 23);
+  const Int4 exponent = (std::bit_cast<Int4>(shifted) - 0x4b400000 + 127) << 23;
+  return p * std::bit_cast<Float4>(exponent);
 }
 
 }  // namespace
@@ -104,7 +125,7 @@ inline float exp_nonpositive(float x) {
 int32_t argmax(std::span<const float> row) {
   float best = -kInfinity;
   size_t block = 0;
-  scan(row, [&](size_t first, size_t, float max) {
+  for_each_max(row, [&](size_t first, float max) {
     if (max > best) {
       best = max;
       block = first;
@@ -120,7 +141,7 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
   k = std::min(k, row.size());
   std::vector<float> maxima;
   maxima.reserve(row.size() / kBlock + 1);
-  scan(row, [&](size_t, size_t, float max) { maxima.push_back(max); });
+  for_each_max(row, [&](size_t, float max) { maxima.push_back(max); });
   // The k-th largest block maximum bounds the k-th largest logit from below, so only the blocks
   // that reach it are read again.
   float bound = -kInfinity;
@@ -148,16 +169,13 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
 
 double log_sum_exp(std::span<const float> row) {
   float max = -kInfinity;
-  scan(row, [&](size_t, size_t, float block_max) { max = std::max(max, block_max); });
+  for_each_max(row, [&](size_t, float block_max) { max = std::max(max, block_max); });
   double sum = 0;
-  for (size_t first = 0; first < row.size(); first += kBlock) {
-    const size_t n = std::min(kBlock, row.size() - first);
-    float odds[kBlock] = {};
-    for (size_t i = 0; i < n; ++i) odds[i] = exp_nonpositive(row[first + i] - max);
-    float lanes[kLanes] = {};
-    for (size_t i = 0; i < kBlock; ++i) lanes[i % kLanes] += odds[i];
-    for (const float lane : lanes) sum += double(lane);
-  }
+  for_each_block(row, [&](size_t, const float* block) {
+    Float4 odds = {};
+    for (size_t i = 0; i < kBlock; i += 4) odds += exp_nonpositive(load(block + i) - max);
+    sum += double(odds[0]) + double(odds[1]) + double(odds[2]) + double(odds[3]);
+  });
   return double(max) + std::log(sum);
 }
 
