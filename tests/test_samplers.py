@@ -1,6 +1,6 @@
 """The chain of samplers against llama.cpp's own, and what it promises of itself.
 
-Independent source: llama.cpp's C functions; golden/samplers.py called them and wrote samplers.json.
+Independent source: llama.cpp's C functions, called by tools/make_sampler_goldens.py.
 """
 
 import itertools

@@ -1,6 +1,6 @@
-"""Writes samplers.json: what llama.cpp's sampler chain keeps of random logits, and with what odds.
+"""Writes tests/golden/samplers.json: what llama.cpp's sampler chain keeps of random logits.
 
-    pip install --no-deps xllamacpp==2026.10.11549 && python tests/golden/samplers.py
+    pip install --no-deps xllamacpp==2026.10.11549 && python tools/make_sampler_goldens.py
 
 xllamacpp's extension exports llama.cpp's C API, which ctypes calls here: no code of ours takes
 part. The order is that of common/sampling.cpp: logit_bias, penalties, top_k, typ_p, top_p, min_p,
@@ -138,7 +138,7 @@ def main():
                 "probabilities": probabilities,
             }
         )
-    path = Path(__file__).with_suffix(".json")
+    path = Path(__file__).parent.parent / "tests" / "golden" / "samplers.json"
     path.write_text("[\n" + ",\n".join(json.dumps(w) for w in written) + "\n]\n")
 
 
