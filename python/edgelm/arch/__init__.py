@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import UnsupportedModelError
+from ..errors import ModelFormatError, UnsupportedModelError
 from ..graph import Graph, Value
 from ..meta import Meta
 from ..weights import Weights
@@ -71,4 +71,17 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         )
     logits = ARCHITECTURES[m.architecture](g, m, w)
     w.check_all_used()
+    _check_shapes(g, m, w)
     return logits
+
+
+def _check_shapes(g: Graph, m: Meta, w: Weights) -> None:
+    """That tensors have the sizes that the metadata states: shapes can fit each other and not it."""
+    stated = [("embedding_length", m.width, w["token_embd"].shape[-1])]
+    stated += [("attention.head_count_kv", m.n_kv_heads, layer.n_kv_heads) for layer in g.kv_layers]
+    for key, value, found in stated:
+        if value != found:
+            raise ModelFormatError(
+                f"{m.file.path}: metadata key '{m.architecture}.{key}' is {value} but the tensors "
+                f"have {found}. The file contradicts itself."
+            )
