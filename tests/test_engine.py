@@ -28,7 +28,7 @@ def engine(network):
 
 def reply(engine, ids, keep=True):
     """What generate does with a prompt: the last row, and the tokens that were not computed."""
-    text = engine.open_with(ids)
+    text = engine.open(ids)
     cached = engine.cached(text)
     rows = list(engine.feed(text, ids[len(text.tokens) :]))
     engine.release(text, keep=keep)
@@ -209,7 +209,7 @@ def test_the_longest_beginning_wins(engine):
 
 
 def test_a_text_that_still_runs_lends_its_beginning(network, engine):
-    text = engine.open_with([1, 2, 3])
+    text = engine.open([1, 2, 3])
     list(engine.feed(text, [1, 2, 3]))
     row, cached = reply(engine, [1, 2, 9])
     assert cached == 2
@@ -246,7 +246,7 @@ def test_idle_texts_make_room_least_recently_used_first(network, engine):
     sessions = [open_session(engine) for _ in range(4)]
     assert [len(text) for text in network.cache.texts.values()] == [0] * 4
     with pytest.raises(CacheFullError, match=r"All 4 sequences .* n_parallel=5"):
-        engine.open_with([1, 7, 7])
+        engine.open([1, 7, 7])
     sessions[0].close()
     assert reply(engine, [1, 7, 7])[1] == 0
 

@@ -18,9 +18,9 @@ from fake_network import BOS, EOS, FakeNetwork
 PROMPT = [BOS, 65, 66, 0]  # the fake network's script begins after the 0
 
 
-def stream_of(engine, prompt=PROMPT, **options):
+def stream_of(engine, prompt=PROMPT, *, waits=False, **options):
     options = {"temperature": 0, "max_tokens": 30} | options
-    return Stream(engine, list(prompt), Options(**options))
+    return Stream(engine, list(prompt), Options(**options), waits=waits)
 
 
 def generate(engine, prompt=PROMPT, **options):
@@ -354,9 +354,10 @@ def test_closing_the_engine_ends_a_reply_with_an_error():
         list(stream)
 
 
-def test_eight_threads_get_what_they_would_alone():
-    engine = Engine(FakeNetwork(n_parallel=8))
-    options = {"temperature": 1.0, "seed": 1, "ignore_eos": True, "max_tokens": 20}
+@pytest.mark.parametrize("n_parallel", [1, 2, 8])
+def test_eight_threads_get_what_they_would_alone(n_parallel):
+    engine = Engine(FakeNetwork(n_parallel=n_parallel))
+    options = {"temperature": 1.0, "seed": 1, "ignore_eos": True, "max_tokens": 20, "waits": True}
     alone = [generate(Engine(FakeNetwork()), [i, i], **options).tokens for i in range(8)]
     answers = [None] * 8
 
@@ -369,6 +370,44 @@ def test_eight_threads_get_what_they_would_alone():
     for thread in threads:
         thread.join(30)
     assert answers == alone
+
+
+def test_a_call_waits_only_for_calls_that_end_by_themselves():
+    engine = scripted("Hi", n_parallel=2)
+    streams = [stream_of(engine), stream_of(engine)]
+    for stream in streams:
+        next(stream)
+    with pytest.raises(CacheFullError):
+        generate(engine, waits=True)
+    streams[0].close()
+
+    def ask_again(ids, logits):
+        with pytest.raises(CacheFullError):  # its own thread holds what it would wait for
+            generate(engine, waits=True)
+        return logits
+
+    g = generate(engine, waits=True, logits_processors=[ask_again])
+    assert g.text == "Hi"
+
+
+def test_closing_the_engine_ends_a_wait():
+    engine = scripted("Hi", n_parallel=1, step_s=0.2)
+    raised = []
+
+    def work():
+        try:
+            generate(engine, waits=True)
+        except ClosedError as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    engine.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(raised) == 3
 
 
 # --- timings --------------------------------------------------------------------------------------

@@ -104,7 +104,9 @@ class Model:
         n_parallel sequences until it ends or is closed.
         """
         began = time.perf_counter()
-        return self._stream(prompt, Options.of("stream", options), began)
+        return Stream(
+            self._engine, self._ids("prompt", prompt), Options.of("stream", options), began=began
+        )
 
     @takes_options
     def chat(
@@ -213,11 +215,9 @@ class Model:
         self._engine.check_open()
         return self._engine.network
 
-    def _stream(self, prompt: str | Sequence[int], options: Options, began: float) -> Stream:
-        return Stream(self._engine, self._ids("prompt", prompt), options, began)
-
     def _finished(self, prompt: str | Sequence[int], options: Options, began: float) -> Generation:
-        with self._stream(prompt, options, began) as stream:
+        ids = self._ids("prompt", prompt)
+        with Stream(self._engine, ids, options, began=began, waits=True) as stream:
             for _ in stream:
                 pass
             return stream.generation

@@ -41,7 +41,8 @@ class CachedText:
 
     handle: int
     tokens: list[int]
-    shared: bool  # generate's texts serve as each other's beginning; a session's never
+    shared: bool  # replies' texts serve as each other's beginning; a session's never
+    caller: int | None = None  # the thread of a call that gives it back by itself
 
 
 class Engine:
@@ -53,33 +54,33 @@ class Engine:
         self._live: list[CachedText] = []
         self._idle: list[CachedText] = []  # kept for their beginnings, least recently used first
         self._released: deque[tuple[CachedText, bool]] = deque()
+        self._freed = threading.Event()
         self._closed = False
         self._running: CancelFlag | None = None
 
     # --- sequences -------------------------------------------------------------------------------
 
-    def open(self) -> CachedText:
-        """An empty sequence; CacheFullError when all n_parallel are in use."""
-        with self._lock:
-            self._ready()
-            self._make_room()
-            return self._adopt(CachedText(self.network.cache.create(), [], shared=False))
+    def open(self, prompt: Sequence[int] | None = None, *, waits: bool = False) -> CachedText:
+        """A sequence; for a prompt, one that begins with as much of prompt[:-1] as the cache holds.
 
-    def open_with(self, ids: Sequence[int]) -> CachedText:
-        """A sequence that begins with as much of ids[:-1] as the cache holds anywhere."""
-        with self._lock:
-            self._ready()
-            source, n = self._longest_prefix(ids[:-1])
-            if source is not None and source in self._idle and n == len(source.tokens):
-                self._idle.remove(source)
-                return self._adopt(source)
-            if not self._make_room(spare=source) and source is not None and source in self._idle:
-                self._idle.remove(source)  # the last idle one: cut it instead of copying it
-                self._cut(source, n)
-                return self._adopt(source)
-            if source is None:
-                return self._adopt(CachedText(self.network.cache.create(), [], shared=True))
-            return self._adopt(self._copy(source, n))
+        When all are in use, a call that gives its own back by itself `waits` for others of its
+        kind, unless its thread holds one already: who waits holds nothing, so nobody waits forever.
+        Everybody else gets a CacheFullError.
+        """
+        caller = threading.get_ident() if waits else None
+        while True:
+            self._freed.clear()
+            with self._lock:
+                self._ready()
+                try:
+                    text = self._begin(prompt)
+                    text.caller = caller
+                    return text
+                except CacheFullError:
+                    callers = {text.caller for text in self._live} - {None}
+                    if caller is None or caller in callers or not callers:
+                        raise
+            self._freed.wait(0.1)
 
     def fork(self, text: CachedText) -> CachedText:
         """A copy that goes its own way; both share the pages of what they have in common."""
@@ -100,6 +101,7 @@ class Engine:
         Also runs in finalizers, maybe in a thread that holds the lock: the next step settles it.
         """
         self._released.append((text, keep))
+        self._freed.set()
         if not self._lock.locked():
             with self._lock:
                 self._settle()
@@ -268,6 +270,20 @@ class Engine:
             f"All {n} sequences of the KV cache are in use by open sessions and streams. Close "
             f"one, or load the model with n_parallel={n + 1} or more."
         )
+
+    def _begin(self, prompt: Sequence[int] | None) -> CachedText:
+        source, n = self._longest_prefix(prompt[:-1]) if prompt is not None else (None, 0)
+        if source is None:
+            self._make_room()
+            create = self.network.cache.create
+            return self._adopt(CachedText(create(), [], shared=prompt is not None))
+        whole = n == len(source.tokens)
+        if source in self._idle and (whole or not self._make_room(spare=source)):
+            self._idle.remove(source)  # nobody else needs it, or there is no room for a copy
+            self._cut(source, n)
+            return self._adopt(source)
+        self._make_room(spare=source)
+        return self._adopt(self._copy(source, n))
 
     def _longest_prefix(self, ids: Sequence[int]) -> tuple[CachedText | None, int]:
         best, best_n = None, 0

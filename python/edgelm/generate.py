@@ -214,9 +214,19 @@ class Stream:
     """
 
     def __init__(
-        self, engine: Engine, prompt: list[int], options: Options, began: float | None = None
+        self,
+        engine: Engine,
+        prompt: list[int],
+        options: Options,
+        *,
+        began: float | None = None,
+        waits: bool = False,
     ) -> None:
-        """`began` is the call's time.perf_counter(). Raises ContextFullError, ValueError."""
+        """Raises ContextFullError, ValueError.
+
+        `began` is the call's time.perf_counter(); one that reads to the end at once `waits` for a
+        sequence while others of its kind have them all.
+        """
         n_ctx = engine.network.n_ctx
         if len(prompt) > n_ctx:
             raise ContextFullError(
@@ -224,7 +234,7 @@ class Stream:
                 "Shorten it, or load the model with a larger n_ctx."
             )
         self._reply = _Reply(engine.network, prompt, options, began or time.perf_counter())
-        self._chunks = _chunks(engine, self._reply)
+        self._chunks = _chunks(engine, self._reply, waits)
 
     @property
     def generation(self) -> Generation:
@@ -252,11 +262,11 @@ class Stream:
         self.close()
 
 
-def _chunks(engine: Engine, reply: _Reply) -> Generator[str, None, None]:
+def _chunks(engine: Engine, reply: _Reply, waits: bool) -> Generator[str, None, None]:
     """The request loop. It knows nothing of its Stream, so dropping that one ends it at once."""
     prompt, keep = reply.prompt, reply.options.cache_prompt
     reply.resume()
-    text = engine.open_with(prompt) if keep else engine.open()
+    text = engine.open(prompt if keep else None, waits=waits)
     try:
         reply.cached = engine.cached(text)
         with reply.prefill():

@@ -99,7 +99,7 @@ def perplexity(engine: Engine, text: str, n_ctx: int) -> Perplexity:
 def _scores(
     engine: Engine, text: CachedText, ids: Sequence[int], targets: Sequence[int]
 ) -> Iterator[Doubles]:
-    """Log-probabilities of targets[i] behind ids[i], chunk by chunk, as rows of V floats are big."""
+    """Log-probabilities of targets[i] behind ids[i], chunk by chunk: rows of V floats are big."""
     done = 0
     if ids:
         for rows in engine.feed(text, ids, all_rows=True):
@@ -109,7 +109,7 @@ def _scores(
 
 @contextmanager
 def _fresh_text(engine: Engine) -> Iterator[CachedText]:
-    text = engine.open()
+    text = engine.open(waits=True)
     try:
         yield text
     finally:
