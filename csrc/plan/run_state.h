@@ -27,7 +27,7 @@ class RunState {
     stopped_.store(false, std::memory_order_relaxed);
     error_ = nullptr;
     poll_ = poll;
-    last_poll_ = Clock::now();
+    last_poll_ = {};
   }
 
   // Whether the run was cancelled or failed. Thread 0, the caller's, polls here when it is time.
