@@ -15,6 +15,19 @@ import numpy as np
 import xllamacpp
 
 V = 48
+NEUTRAL = {
+    "logit_bias": [],
+    "repeat_last_n": 64,
+    "repeat_penalty": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "top_k": 0,
+    "typical_p": 1.0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "temperature": 1.0,
+}
+DEFAULTS = NEUTRAL | {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8}
 
 
 class TokenData(ctypes.Structure):
@@ -55,16 +68,20 @@ def library():
     return lib
 
 
-def llama_cpp(lib, logits, history, o):
-    """Ids, ascending, and probabilities of the tokens that the chain keeps."""
+def new_chain(lib, o, history, n_vocab):
+    """llama.cpp's samplers in their order, the penalties knowing the history."""
     bias = (LogitBias * len(o["logit_bias"]))(*[LogitBias(int(t), b) for t, b in o["logit_bias"]])
     penalties = lib.llama_sampler_init_penalties(
-        V, o["repeat_last_n"], o["repeat_penalty"], o["frequency_penalty"], o["presence_penalty"]
+        n_vocab,
+        o["repeat_last_n"],
+        o["repeat_penalty"],
+        o["frequency_penalty"],
+        o["presence_penalty"],
     )
     for token in history:
         lib.llama_sampler_accept(penalties, token)
-    chain = [
-        lib.llama_sampler_init_logit_bias(V, len(bias), bias),
+    return [
+        lib.llama_sampler_init_logit_bias(n_vocab, len(bias), bias),
         penalties,
         lib.llama_sampler_init_top_k(o["top_k"]),
         lib.llama_sampler_init_typical(o["typical_p"], 0),
@@ -72,9 +89,13 @@ def llama_cpp(lib, logits, history, o):
         lib.llama_sampler_init_min_p(o["min_p"], 0),
         lib.llama_sampler_init_temp(o["temperature"]),
     ]
+
+
+def llama_cpp(lib, logits, history, o):
+    """Ids, ascending, and probabilities of the tokens that the chain keeps."""
     data = (TokenData * V)(*[TokenData(i, float(x), 0) for i, x in enumerate(logits)])
     tokens = TokenDataArray(data, V, -1, False)
-    for sampler in chain:
+    for sampler in new_chain(lib, o, history, V):
         lib.llama_sampler_apply(sampler, ctypes.byref(tokens))
     kept = sorted((tokens.data[i].id, tokens.data[i].logit) for i in range(tokens.size))
     logits = np.array([x for _, x in kept], np.float64)
@@ -83,20 +104,7 @@ def llama_cpp(lib, logits, history, o):
 
 
 def cases(rng):
-    neutral = {
-        "logit_bias": [],
-        "repeat_last_n": 64,
-        "repeat_penalty": 1.0,
-        "frequency_penalty": 0.0,
-        "presence_penalty": 0.0,
-        "top_k": 0,
-        "typical_p": 1.0,
-        "top_p": 1.0,
-        "min_p": 0.0,
-        "temperature": 1.0,
-    }
-    defaults = neutral | {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8}
-    for base in (neutral, defaults):
+    for base in (NEUTRAL, DEFAULTS):
         for change in (
             {},
             {"top_k": 1},

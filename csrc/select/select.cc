@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 
@@ -101,6 +102,24 @@ inline Candidate from_rank(uint64_t rank) {
   return {int32_t(0xffffffffu - uint32_t(rank)), from_order(uint32_t(rank >> 32))};
 }
 
+// Sorts ranks whose ids ascend: three stable passes over the bits of the logit, the lowest first.
+void sort_descending(std::vector<uint64_t>& ranks) {
+  constexpr size_t kBits = 11, kDigits = size_t(1) << kBits;
+  if (ranks.size() < kDigits) {
+    std::sort(ranks.begin(), ranks.end(), std::greater<>());
+    return;
+  }
+  std::vector<uint64_t> sorted(ranks.size());
+  for (size_t shift = 32; shift < 64; shift += kBits) {
+    std::vector<size_t> place(kDigits + 1);  // of each digit's first rank, the highest digit first
+    const auto digit = [&](uint64_t rank) { return kDigits - 1 - (rank >> shift) % kDigits; };
+    for (const uint64_t rank : ranks) ++place[digit(rank) + 1];
+    std::partial_sum(place.begin(), place.end(), place.begin());
+    for (const uint64_t rank : ranks) sorted[place[digit(rank)]++] = rank;
+    ranks.swap(sorted);
+  }
+}
+
 // exp(x) for x <= 0, relative error 2e-7. Below -87, where exp leaves the normal floats, it stays
 // at exp(-87). Coefficients: Cephes' expf.
 inline Float4 exp_nonpositive(Float4 x) {
@@ -161,7 +180,11 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
     }
   }
   const size_t n = std::min(k, best.size());
-  std::partial_sort(best.begin(), best.begin() + ptrdiff_t(n), best.end(), std::greater<>());
+  if (n == best.size()) {
+    sort_descending(best);
+  } else {
+    std::partial_sort(best.begin(), best.begin() + ptrdiff_t(n), best.end(), std::greater<>());
+  }
   std::vector<Candidate> out(n);
   std::transform(best.begin(), best.begin() + ptrdiff_t(n), out.begin(), from_rank);
   return out;
