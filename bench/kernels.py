@@ -101,7 +101,7 @@ def test_gemv(benchmark, peaks, matrix, quant, n_tokens):
 @pytest.mark.parametrize(("quant", "n_tokens"), parameters("gemm", (8, 16, 32, 128, 512)))
 def test_gemm(benchmark, peaks, matrix, quant, n_tokens):
     """One core, weights within its caches' reach: arithmetic decides."""
-    measure(benchmark, peaks, matrix(quant, 1024, 2048), n_tokens, 1, 15, kind="gemm", quant=quant)
+    measure(benchmark, peaks, matrix(quant, 1024, 2048), n_tokens, 1, 40, kind="gemm", quant=quant)
 
 
 def summary(rows):

@@ -6,6 +6,7 @@ It dies of the trap if one of them is called, whatever the labels say.
 
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from edgelm import _core as core
 from tiny_models import TinyLlama
 
 ISAS = core.usable_isas()
+QEMU = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
 
 RUN = """
 import ctypes, mmap, sys
@@ -36,18 +38,29 @@ with edgelm.load(sys.argv[1], n_ctx=64) as model:
     print(core.active_isa(), model.generate([1, 2, 3] * 11, max_tokens=3, temperature=0).tokens)
 """
 
+ASK_FOR_AVX2 = """
+import os
+from edgelm import _core
+os.environ["EDGELM_ISA"] = "avx2"
+try:
+    _core.active_isa()
+except ValueError as error:
+    print(error)
+del os.environ["EDGELM_ISA"]
+"""
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return TinyLlama(quant="Q4_0").write(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
-def run(model, isa, trapped=()):
+def run(model, isa, trapped=(), *, script=RUN, emulator=()):
     """Generate with EDGELM_ISA=isa (None: unset) while the trapped kernels are deadly."""
     environment = {k: v for k, v in os.environ.items() if k != "EDGELM_ISA"}
     if isa is not None:
         environment["EDGELM_ISA"] = isa
-    command = [sys.executable, "-c", RUN, str(model), platform.machine(), *trapped]
+    command = [*emulator, sys.executable, "-c", script, str(model), platform.machine(), *trapped]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -109,3 +122,20 @@ def test_an_unknown_override_is_an_error(tiny, name):
 def test_an_empty_override_is_none(tiny):
     done = run(tiny, "")
     assert done.stdout.split()[0] == ISAS[0], done.stderr
+
+
+@pytest.mark.skipif(
+    QEMU is None or platform.machine() != "x86_64", reason="needs qemu-user-static and an x86-64"
+)
+def test_a_processor_without_avx(tiny):
+    """Independent source: an emulator of such a processor, where AVX is an illegal instruction.
+
+    Asking for avx2 is an error there; not asking runs the scalar kernels.
+    """
+    done = run(tiny, None, script=ASK_FOR_AVX2 + RUN, emulator=[QEMU, "-cpu", "Nehalem"])
+    assert done.returncode == 0, done.stderr
+    refusal, answer = done.stdout.splitlines()
+    assert refusal == (
+        "EDGELM_ISA: this processor cannot run the kernels of ISA 'avx2'; usable here: scalar"
+    )
+    assert answer == run(tiny, "scalar").stdout.strip()
