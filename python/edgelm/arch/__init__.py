@@ -69,14 +69,21 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         raise UnsupportedModelError(
             f"{m.file.path}: architecture '{m.architecture}' is not supported. Known: {known}."
         )
-    logits = ARCHITECTURES[m.architecture](g, m, w)
+    try:
+        logits = ARCHITECTURES[m.architecture](g, m, w)
+    except (ModelFormatError, UnsupportedModelError):
+        raise
+    except ValueError as error:  # of an op's shapes; its traceback names the line
+        raise ModelFormatError(
+            f"{m.file.path}: a tensor does not fit architecture '{m.architecture}': {error}"
+        ) from error
     w.check_all_used()
     _check_shapes(g, m, w)
     return logits
 
 
 def _check_shapes(g: Graph, m: Meta, w: Weights) -> None:
-    """That tensors have the sizes that the metadata states: shapes can fit each other and not it."""
+    """Tensors may fit each other and yet not what the metadata states."""
     stated = [("embedding_length", m.width, w["token_embd"].shape[-1])]
     stated += [("attention.head_count_kv", m.n_kv_heads, layer.n_kv_heads) for layer in g.kv_layers]
     for key, value, found in stated:
