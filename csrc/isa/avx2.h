@@ -40,6 +40,10 @@ EDGELM_INLINE void pin(F32x16& x) { __asm__ volatile("" : "+x"(x.a), "+x"(x.b));
 EDGELM_INLINE void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
+// Into the second-level cache.
+EDGELM_INLINE void prefetch_later(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+}
 
 EDGELM_INLINE __m256i load256(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));

@@ -39,6 +39,7 @@ EDGELM_INLINE void pin(I16x32& x) { __asm__ volatile("" : "+m"(x)); }
 EDGELM_INLINE void pin(I32x16& x) { __asm__ volatile("" : "+m"(x)); }
 EDGELM_INLINE void pin(F32x16& x) { __asm__ volatile("" : "+m"(x)); }
 EDGELM_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+EDGELM_INLINE void prefetch_later(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 template <class V>
 EDGELM_INLINE V load_raw(const void* p) {

@@ -77,18 +77,33 @@ EDGELM_INLINE F32x16 load_columns_f32(const float* in, int n) {
   return load_f32(all);
 }
 
-// T tokens from t0 on over n_records records; carries on from `out` unless `first`.
+// Records [first, first + n) of the group whose rows begin at row0.
+struct Span {
+  const uint8_t* records;
+  int first, n, row0;
+};
+
+// What to fetch while tiles are computed: `lines` cache lines with every record.
+struct Ahead {
+  const uint8_t *next, *end;
+  int lines;
+};
+
+// T tokens from t0 on over one span; carries on from `out` unless the span is the first.
 template <class W, int T, class Source>
-void tile(const MatmulArgs& args, const uint8_t* weights, int record0, int n_records, int t0,
-          int row0, bool first) {
-  const int n = args.n_rows - row0;
-  const uint8_t* act = args.act + t0 * args.act_stride + record0 * W::kActBytes;
-  float* out = args.out + t0 * args.out_stride + row0;
+void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int t0, Ahead& ahead) {
+  const int n = args.n_rows - span.row0;
+  const uint8_t* act = args.act + t0 * args.act_stride + span.first * W::kActBytes;
+  float* out = args.out + t0 * args.out_stride + span.row0;
   F32x16 c[T];
   unroll<T>([&](auto t) __attribute__((always_inline)) {
-    c[t.value] = first ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
+    c[t.value] =
+        span.first == 0 ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
   });
-  for (int r = 0; r < n_records; ++r) {
+  for (int r = 0; r < span.n; ++r) {
+    for (int i = 0; i < ahead.lines && ahead.next < ahead.end; ++i, ahead.next += 64) {
+      prefetch_later(ahead.next);
+    }
     const Source source(weights);
     W::template accumulate<T>(source, act, args.act_stride, c);
     weights += Source::kBytes;
@@ -99,23 +114,44 @@ void tile(const MatmulArgs& args, const uint8_t* weights, int record0, int n_rec
   });
 }
 
-template <class W, class Source>
-void tiles(const MatmulArgs& args, const uint8_t* weights, int record0, int n_records, int row0) {
-  const bool first = record0 == 0;
-  int t = 0;
+// Tokens from t0 on, straight from the records.
+template <class W>
+void fused_tiles(const MatmulArgs& args, const Span& span, int t0) {
+  using Packed = typename W::Packed;
+  Ahead none = {nullptr, nullptr, 0};  // the records fetch what follows them
+  int t = t0;
   for (; t + kTile <= args.n_tokens; t += kTile) {
-    tile<W, kTile, Source>(args, weights, record0, n_records, t, row0, first);
+    tile<W, kTile, Packed>(args, span, span.records, t, none);
   }
   switch (args.n_tokens - t) {
     case 3:
-      return tile<W, 3, Source>(args, weights, record0, n_records, t, row0, first);
+      return tile<W, 3, Packed>(args, span, span.records, t, none);
     case 2:
-      return tile<W, 2, Source>(args, weights, record0, n_records, t, row0, first);
+      return tile<W, 2, Packed>(args, span, span.records, t, none);
     case 1:
-      return tile<W, 1, Source>(args, weights, record0, n_records, t, row0, first);
+      return tile<W, 1, Packed>(args, span, span.records, t, none);
     default:
       return;
   }
+}
+
+// Whole tiles from a panel in scratch, the tokens left over from the records.
+template <class W>
+void panel_tiles(const MatmulArgs& args, const Span& span) {
+  const size_t bytes = static_cast<size_t>(span.n) * W::kRecordBytes;
+  for (int r = 0; r < span.n; ++r) {
+    W::expand(span.records + static_cast<size_t>(r) * W::kRecordBytes,
+              args.scratch + static_cast<size_t>(r) * W::kPanelBytes);
+  }
+  // The next span's records lie right behind; they come while this panel is used.
+  const int turns = args.n_tokens / kTile * span.n;
+  Ahead ahead = {span.records + bytes, span.records + 2 * bytes,
+                 static_cast<int>(bytes / 64 / static_cast<size_t>(turns > 0 ? turns : 1)) + 1};
+  int t = 0;
+  for (; t + kTile <= args.n_tokens; t += kTile) {
+    tile<W, kTile, typename W::Expanded>(args, span, args.scratch, t, ahead);
+  }
+  fused_tiles<W>(args, span, t);
 }
 
 template <class W>
@@ -126,18 +162,16 @@ void matmul(const MatmulArgs& args) {
   const int n_records = args.k / kBlock;
   const bool fused = args.form == MatmulForm::kFused ||
                      (args.form == MatmulForm::kAuto && args.n_tokens <= W::kFusedTokens);
+  const int most = fused ? n_records : kPanelRecords;
   const uint8_t* group = args.groups;
   for (int row0 = 0; row0 < args.n_rows; row0 += kGroupRows) {
-    if (fused) {
-      tiles<W, typename W::Packed>(args, group, 0, n_records, row0);
-    } else {
-      for (int r0 = 0; r0 < n_records; r0 += kPanelRecords) {
-        const int n = n_records - r0 < kPanelRecords ? n_records - r0 : kPanelRecords;
-        for (int r = 0; r < n; ++r) {
-          W::expand(group + static_cast<size_t>(r0 + r) * W::kRecordBytes,
-                    args.scratch + static_cast<size_t>(r) * W::kPanelBytes);
-        }
-        tiles<W, typename W::Expanded>(args, args.scratch, r0, n, row0);
+    for (int first = 0; first < n_records; first += most) {
+      const Span span = {group + static_cast<size_t>(first) * W::kRecordBytes, first,
+                         n_records - first < most ? n_records - first : most, row0};
+      if (fused) {
+        fused_tiles<W>(args, span, 0);
+      } else {
+        panel_tiles<W>(args, span);
       }
     }
     group += group_bytes<W>(args.k);

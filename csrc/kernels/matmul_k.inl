@@ -73,7 +73,7 @@ struct KWeight {
   static constexpr ActFormat kAct = ActFormat::kI8x256;
   static constexpr size_t kActBytes = sizeof(ActI8x256);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedK<F>::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 8;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 11;
   using Packed = PackedK<F>;
   using Expanded = ExpandedK<F>;
   static_assert(sizeof(Block) * kGroupRows == F::kBytes);

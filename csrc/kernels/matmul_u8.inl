@@ -88,7 +88,7 @@ struct U8Weight {
   static constexpr ActFormat kAct = ActFormat::kI8x32;
   static constexpr size_t kActBytes = sizeof(ActI8x32);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedU8::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 8;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
   using Packed = PackedU8<F>;
   using Expanded = ExpandedU8;
 

@@ -12,7 +12,7 @@ struct Q8_0 {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 34, kPanelBytes = ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 31;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
@@ -89,7 +89,7 @@ struct Iq4Nl {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 18, kPanelBytes = ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 8;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
@@ -129,7 +129,7 @@ struct Iq4Xs {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = 8 * sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 136, kPanelBytes = 8 * ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 8;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
 
   // A sub-block and its float scales d * (scale - 32).
   struct Sub {
