@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgelm import hub
+
+# A runner in the background ignores Ctrl-C, and processes inherit that; the tests of it need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

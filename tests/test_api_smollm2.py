@@ -34,9 +34,10 @@ def model(smollm2_path: Path) -> Iterator[edgelm.Model]:
 
 
 def test_generate(model):
-    g = model.generate(FRANCE, max_tokens=32, temperature=0)
+    g = model.generate(FRANCE, max_tokens=32, temperature=0, ignore_eos=True)
     assert g.text.startswith(" Paris")
-    assert g.finish_reason == "stop"
+    assert g.finish_reason == "length"
+    assert g.usage.completion_tokens == 32
     assert model.detokenize(g.tokens) == g.text
     assert g.usage.prompt_tokens == 5
     assert g.timings.first_token_ms > g.timings.prefill_ms > 0
