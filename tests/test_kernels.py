@@ -267,6 +267,25 @@ def test_non_finite_activations_show_and_stay_in_their_row(quant, isa, bad, rng)
             assert np.array_equal(np.delete(out, 6, axis=0), np.delete(clean, 6, axis=0))
 
 
+@pytest.mark.parametrize(("quant", "isa"), KERNELS)
+@np.errstate(all="ignore")
+def test_damaged_weights_stay_in_their_row(quant, isa, rng):
+    """Infinite and NaN scales and values spoil their own outputs and no others of the group."""
+    k = 512
+    rows = reference.random_rows(rng, quant, 48, k)
+    damaged = [3, 17, 31]
+    rows[damaged] = 0xFF if quant != "mxfp4" else 0x7F  # as f16 scales and as floats: NaN
+    if quant == "mxfp4":  # has no NaN: 12 * 2^127 is infinite
+        rows[damaged, :: reference.DTYPES[quant].itemsize] = 0xFF
+    x = activations(rng, 17, k)
+    matrix = core.PackedMatrix(isa, quant, rows, k)
+    sound = np.delete(np.arange(48), damaged)
+    for form in ("fused", "panel"):
+        out = matrix.matmul(x, form)
+        assert not np.isfinite(out[:11][:, damaged]).any()
+        assert_exact(quant, isa, rows[sound], x, out[:, sound])
+
+
 # --- arguments ---------------------------------------------------------------------------------
 
 
