@@ -143,6 +143,23 @@ def test_an_interrupted_prefill_leaves_no_trace(network, engine):
     np.testing.assert_array_equal(session.decode(4), network.logits_of([1, 2, 3, 4]))
 
 
+def test_an_interrupted_prefill_may_cost_what_a_window_forgot():
+    network = FakeNetwork(n_batch=1, window=3)
+    session = open_session(Engine(network))
+    session.prefill([1, 2])
+    runs = iter([None, KeyboardInterrupt()])
+
+    def interrupt():
+        if (error := next(runs)) is not None:
+            raise error
+
+    network.before_run = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        session.prefill([3, 4])
+    network.before_run = lambda: None
+    np.testing.assert_array_equal(session.decode(5), network.logits_of([1, 2, 5]))
+
+
 def test_an_interrupted_batch_leaves_no_trace(network, engine):
     sessions = [open_session(engine) for _ in range(4)]  # more than max_rows: two runs
     for session in sessions:

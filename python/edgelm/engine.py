@@ -110,7 +110,7 @@ class Engine:
         """Tokens of the text that need not be computed again."""
         with self._lock:
             self._ready()
-            return min(self.network.cache.length(text.handle), len(text.tokens))
+            return self._aligned(text)
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class Engine:
             self._ready()
             positions: list[int] = []
             for text, chunk in zip(texts, chunks, strict=True):
-                start = self._aligned(text)
+                start = self.network.cache.length(text.handle)
                 positions += range(start, start + len(chunk))
             rows = self.network.run(
                 np.array([token for chunk in chunks for token in chunk], np.int32),
@@ -209,7 +209,7 @@ class Engine:
         raise ClosedError(_CLOSED) if self._closed else Cancelled
 
     def _aligned(self, text: CachedText) -> int:
-        """Where the text goes on in the cache, which an interrupted step may have left too long."""
+        """What the cache holds of the text; an interrupted step may have left it more than that."""
         length = self.network.cache.length(text.handle)
         if length > len(text.tokens):
             length = self.network.cache.truncate(text.handle, len(text.tokens))
