@@ -74,7 +74,8 @@ std::vector<uint8_t> charsmap(const GgufFile& file) {
 std::unique_ptr<Tokenizer> make(const GgufFile& file, const std::string& model,
                                 const std::vector<std::string>& patterns, bool whole_words,
                                 bool space_prefix, bool remove_extra_spaces, bool strip_after,
-                                int32_t unknown, const std::vector<std::string>& control,
+                                const std::vector<std::string>& keep_after, int32_t unknown,
+                                const std::vector<std::string>& control,
                                 const std::vector<std::string>& user_defined) {
   const bool byte_level = model == "bpe";
   const bool merges = byte_level || model == "character-bpe";
@@ -104,7 +105,8 @@ std::unique_ptr<Tokenizer> make(const GgufFile& file, const std::string& model,
   } else {
     fail(ErrorKind::kArgument, "no tokenizer model is named '", model, "'");
   }
-  return std::make_unique<Tokenizer>(std::move(vocabulary), std::move(splitter), strip_after);
+  return std::make_unique<Tokenizer>(std::move(vocabulary), std::move(splitter), strip_after,
+                                     keep_after);
 }
 
 py::list partition(const Tokenizer& self, const py::str& text, bool parse_special) {
@@ -132,7 +134,8 @@ void tokenize(py::module_& m) {
   py::class_<Tokenizer>(m, "Tokenizer")
       .def(py::init(&make), py::arg("file"), py::kw_only(), py::arg("model"), py::arg("patterns"),
            py::arg("whole_words"), py::arg("space_prefix"), py::arg("remove_extra_spaces"),
-           py::arg("strip_after"), py::arg("unknown"), py::arg("control"), py::arg("user_defined"))
+           py::arg("strip_after"), py::arg("keep_after"), py::arg("unknown"), py::arg("control"),
+           py::arg("user_defined"))
       .def("__len__", [](const Tokenizer& t) { return t.vocabulary().size(); })
       .def("find",
            [](const Tokenizer& t, const std::string& name) { return t.vocabulary().named(name); })

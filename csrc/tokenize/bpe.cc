@@ -65,7 +65,10 @@ Join BpeModel::find(int32_t left, int32_t right) const {
 
 void BpeModel::encode(std::string_view fragment, bool, std::vector<int32_t>& ids) const {
   Merger merger;
-  split(fragment, 0, merger, ids);
+  if (vocabulary_.spelling() == Spelling::kByteLevel) return split(fragment, 0, merger, ids);
+  std::string unmarked;
+  append_unmarked(fragment, unmarked);
+  split(unmarked, 0, merger, ids);
 }
 
 void BpeModel::split(std::string_view piece, size_t pattern, Merger& merger,

@@ -1,6 +1,15 @@
 #include "tokenize/tokenizer.h"
 
+#include <algorithm>
+
 namespace edgelm {
+
+Tokenizer::Tokenizer(std::unique_ptr<const Vocabulary> vocabulary,
+                     std::unique_ptr<const TokenModel> model, bool strip_after,
+                     std::span<const std::string> keep_after)
+    : vocabulary_(std::move(vocabulary)), model_(std::move(model)), strip_after_(strip_after) {
+  for (const std::string& name : keep_after) keep_after_.push_back(vocabulary_->named(name));
+}
 
 std::vector<Tokenizer::Part> Tokenizer::partition(std::string_view text, bool parse_special) const {
   std::vector<Part> parts;
@@ -26,7 +35,7 @@ std::vector<Tokenizer::Part> Tokenizer::partition(std::string_view text, bool pa
     put_text(at);
     parts.emplace_back(id);
     start = at += length;
-    if (!strip_after_ || !vocabulary_->skipped(id)) continue;
+    if (!strip_after_ || !vocabulary_->skipped(id) || std::ranges::count(keep_after_, id)) continue;
     while (at < text.size() && (text[at] == ' ' || (text[at] >= '\t' && text[at] <= '\r'))) ++at;
     start = at;
   }

@@ -19,10 +19,9 @@ class Tokenizer {
   // Text between special tokens, or the id of one.
   using Part = std::variant<std::string_view, int32_t>;
 
-  // `strip_after`: blanks that follow a control token belong to it.
+  // `strip_after`: blanks that follow a control token belong to it, but for those of `keep_after`.
   Tokenizer(std::unique_ptr<const Vocabulary> vocabulary, std::unique_ptr<const TokenModel> model,
-            bool strip_after)
-      : vocabulary_(std::move(vocabulary)), model_(std::move(model)), strip_after_(strip_after) {}
+            bool strip_after, std::span<const std::string> keep_after);
 
   const Vocabulary& vocabulary() const { return *vocabulary_; }
 
@@ -40,6 +39,7 @@ class Tokenizer {
   std::unique_ptr<const Vocabulary> vocabulary_;
   std::unique_ptr<const TokenModel> model_;
   bool strip_after_;
+  std::vector<int32_t> keep_after_;
 };
 
 }  // namespace edgelm

@@ -66,7 +66,8 @@ class Tokenizer:
         whole_words: bool,  # a word that is a token is not merged
         space_prefix: bool,
         remove_extra_spaces: bool,
-        strip_after: bool,  # blanks after a control token belong to it
+        strip_after: bool,  # blanks after a control token belong to it,
+        keep_after: Sequence[str],  # but for these
         unknown: int,  # -1: none
         control: Sequence[str],  # names to be taken as control tokens, whatever the file says
         user_defined: Sequence[str],

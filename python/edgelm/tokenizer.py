@@ -100,6 +100,7 @@ class Tokenizer:
             remove_extra_spaces=self._flag("remove_extra_whitespaces", False),
             # llama.cpp's rule for Phi-3, whose special tokens swallow the blanks after them.
             strip_after="phi-3" in name or "phi3" in name,
+            keep_after=("<unk>", "<s>", "<|endoftext|>"),
             unknown=-1 if (unknown := self._special_id("unknown")) is None else unknown,
             control=_END_OF_GENERATION,
             user_defined=_ALWAYS_TEXT,
@@ -107,12 +108,12 @@ class Tokenizer:
         self.vocab_size = len(self._core)
         self.bos_id = self._special_id("bos")
         self.eos_id = self._special_id("eos")
+        self.eot_id = self._special_id("eot", _END_OF_TURN)
+        self.eog = self._end_of_generation()
         if model == "bert":  # what it begins and ends with is [CLS] and [SEP]
             self.bos_id = self._special_id("cls") if self.bos_id is None else self.bos_id
             self.eos_id = self._special_id("seperator") if self.eos_id is None else self.eos_id
             self._strips = True
-        self.eot_id = self._special_id("eot", _END_OF_TURN)
-        self.eog = self._end_of_generation()
         self.add_bos = self._adds("bos", self.bos_id, rules.add_bos or pre.add_bos)
         self.add_eos = self._adds("eos", self.eos_id, rules.add_eos)
         self.chat_template = self._string("tokenizer.chat_template", "") or None
