@@ -19,7 +19,7 @@ LONG_FILES = {
 }
 
 # What may be imported with edgelm besides the standard library: chat templates load jinja2 when a
-# chat is asked for, the tokenizer loads regex when a model is.
+# chat is asked for.
 ALLOWED_IMPORTS = {"edgelm", "numpy"}
 MAX_IMPORT_MS = 150  # beyond NumPy's own; measured about 20
 

@@ -61,17 +61,15 @@ std::string Normalizer::normalize(std::string_view text, bool first) const {
   out.reserve(text.size() + 1);
   const bool prefix = options_.space_prefix && first;
   if (prefix) out.push_back(' ');
-  bool after_space = true;  // so that blanks at the start go
+  bool after_space = true;  // so that blanks at the start go; a mark is none
   const auto put = [&](std::string_view part) {
     for (size_t i = 0; i < part.size(); ++i) {
-      char c = part[i];
-      if (c == kSpaceMark[0] && part.substr(i, 3) == kSpaceMark) {
-        c = ' ';
-        i += 2;
-      }
-      if (c == ' ' && after_space && options_.remove_extra_spaces) continue;
-      after_space = c == ' ';
-      out.push_back(c);
+      const bool is_space = part[i] == ' ';
+      if (is_space && after_space && options_.remove_extra_spaces) continue;
+      after_space = is_space;
+      const bool is_mark = part[i] == kSpaceMark[0] && part.substr(i, 3) == kSpaceMark;
+      out.push_back(is_mark ? ' ' : part[i]);
+      if (is_mark) i += 2;
     }
   };
   if (units_.empty()) {
@@ -89,7 +87,7 @@ std::string Normalizer::normalize(std::string_view text, bool first) const {
       }
     }
   }
-  if (options_.remove_extra_spaces && !out.empty() && out.back() == ' ') out.pop_back();
+  while (options_.remove_extra_spaces && !out.empty() && out.back() == ' ') out.pop_back();
   return out;
 }
 

@@ -7,8 +7,8 @@
 
 namespace edgelm {
 
-// SentencePiece's text normalization: a table of replacements, then the rules for blanks. The mark
-// U+2581 reads as a blank; vocabularies are kept with blanks too.
+// SentencePiece's text normalization: a table of replacements, then the rules for blanks. A mark,
+// U+2581, reads as a blank in the result only; vocabularies are kept with blanks too.
 class Normalizer {
  public:
   struct Options {

@@ -1,5 +1,7 @@
 #include "tokenize/pattern.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "tokenize/pattern_parser.h"
 #include "tokenize/unicode.h"
@@ -17,10 +19,12 @@ thread_local std::vector<Retry> retries;
 
 }  // namespace
 
+bool Pattern::Class::in_ranges(char32_t c) const {
+  return std::ranges::any_of(ranges, [c](const auto& r) { return r.first <= c && c <= r.second; });
+}
+
 bool Pattern::Class::has(char32_t c) const {
-  bool found = categories >> unicode::category(c) & 1;
-  for (const auto& [low, high] : ranges) found = found || (low <= c && c <= high);
-  return found != negated;
+  return ((categories >> unicode::category(c) & 1) || in_ranges(c)) != negated;
 }
 
 void Pattern::Class::index_ascii() {

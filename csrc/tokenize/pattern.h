@@ -45,6 +45,7 @@ class Pattern {
     std::vector<std::pair<char32_t, char32_t>> ranges;  // inclusive
     bool negated = false;                               // of categories and ranges
 
+    bool in_ranges(char32_t c) const;
     bool has(char32_t c) const;
     void index_ascii();
   };

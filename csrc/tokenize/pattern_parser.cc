@@ -24,6 +24,18 @@ Class of_categories(uint32_t mask, bool negated = false) {
   return of;
 }
 
+// For each ASCII letter the other case, and the two characters that Unicode folds to ASCII letters.
+void add_other_case(Class& of) {
+  const Class given = of;
+  for (char32_t c = 'a'; c <= 'z'; ++c) {
+    if (!given.in_ranges(c) && !given.in_ranges(c - 32)) continue;
+    of.ranges.emplace_back(c, c);
+    of.ranges.emplace_back(c - 32, c - 32);
+    if (c == 's') of.ranges.emplace_back(0x17F, 0x17F);    // long s
+    if (c == 'k') of.ranges.emplace_back(0x212A, 0x212A);  // Kelvin
+  }
+}
+
 void append(std::vector<Op>& to, const std::vector<Op>& ops) {
   to.insert(to.end(), ops.begin(), ops.end());
 }
@@ -73,14 +85,7 @@ PatternParser::Code PatternParser::atom() {
     return one(of);
   }
   if (source_[at_] == '\\') return one(escape());
-  const char32_t c = literal();
-  Class of = single(c);
-  if (ignore_case_ && c >= 'a' && c <= 'z') {
-    of.ranges.emplace_back(c - 32, c - 32);
-    if (c == 's') of.ranges.emplace_back(0x17F, 0x17F);    // long s
-    if (c == 'k') of.ranges.emplace_back(0x212A, 0x212A);  // Kelvin
-  }
-  return one(of);
+  return one(single(literal()));
 }
 
 PatternParser::Code PatternParser::group() {
@@ -236,6 +241,7 @@ int PatternParser::number() {
 }
 
 PatternParser::Code PatternParser::one(Class of) {
+  if (ignore_case_) add_other_case(of);
   of.index_ascii();
   check(classes_.size() < 0xFFFF, "pattern: too many classes");
   classes_.push_back(std::move(of));

@@ -196,7 +196,9 @@ class Tokenizer:
 
     def _end_of_generation(self) -> frozenset[int]:
         named = {name: id for name in _END_OF_GENERATION if (id := self._core.find(name)) >= 0}
-        ids = set(named.values())
+        others = {self.eos_id, self.eot_id, self._special_id("eom", _END_OF_MESSAGE)}
+        others |= {self._special_id(kind, names) for kind, names in _FIM.items()}
+        ids = {*named.values(), *(id for id in others if id is not None)}
         # The harmony format's <|end|> ends a message, not the answer; Gemma 4 uses </s> in HTML.
         if "<|end|>" in named and (
             {"<|return|>", "<|call|>"} <= named.keys()
@@ -205,9 +207,7 @@ class Tokenizer:
             ids.discard(named["<|end|>"])
         if {"<|tool_response>", "</s>"} <= named.keys():
             ids.discard(named["</s>"])
-        others = {self.eos_id, self.eot_id, self._special_id("eom", _END_OF_MESSAGE)}
-        others |= {self._special_id(kind, names) for kind, names in _FIM.items()}
-        return frozenset(ids | {id for id in others if id is not None})
+        return frozenset(ids)
 
     def _adds(self, kind: str, id: int | None, default: bool) -> bool:
         adds = self._flag(f"add_{kind}_token", default)
