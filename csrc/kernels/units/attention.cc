@@ -72,14 +72,26 @@ inline void outer(const float* a, const B& b, int32_t n, float* out, size_t out_
     }
   }
   for (int32_t i = 0; i < n; ++i) {
-    Floats column[V];
+    if constexpr (R < V) {  // hold what there is less of, to stay within 16 registers
+      Floats x[R];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) column[v] = b.load(i, v);
+      for (int r = 0; r < R; ++r) x[r] = splat(a[r * kRow + i * kStep]);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const Floats x = splat(a[r * kRow + i * kStep]);
+      for (int v = 0; v < V; ++v) {
+        const Floats column = b.load(i, v);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] = fma(x, column[v], sum[r][v]);
+        for (int r = 0; r < R; ++r) sum[r][v] = fma(x[r], column, sum[r][v]);
+      }
+    } else {
+      Floats column[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) column[v] = b.load(i, v);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const Floats x = splat(a[r * kRow + i * kStep]);
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sum[r][v] = fma(x, column[v], sum[r][v]);
+      }
     }
   }
 #pragma GCC unroll 8
