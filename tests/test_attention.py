@@ -41,7 +41,7 @@ def stored(x, kv_type):
 def oracle(
     q, k, v, positions, *, causal=True, window=0, scale=1.0, softcap=0.0, sinks=None, alibi=None
 ):
-    """Softmax attention, written over a whole (T, S) mask. Returns the result and its error bound."""
+    """Softmax attention over a whole (T, S) mask. Returns the result and its error bound."""
     q = q.astype(np.float64)
     slot, position = np.arange(len(k))[None], np.asarray(positions)[:, None]
     seen = np.ones((len(q), len(k)), bool)

@@ -15,7 +15,6 @@ MAX_LINES = 600
 LINES = 400
 PRODUCT = ("csrc/", "python/")
 LONG_FILES = {
-    "csrc/kernels/units/attention.cc": "one algorithm, whose tiles share their inline parts",
 }
 
 # What may be imported with edgelm besides the standard library: chat templates load jinja2 when a

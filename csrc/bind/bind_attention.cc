@@ -83,10 +83,11 @@ void run(const KernelTable& table, AttentionArgs& a, bool split, std::vector<flo
 }
 
 Floats attend(const std::string& isa, const Floats& q, const Floats& k, const Floats& v,
-                 const Ids& positions, const std::string& kv_type, bool causal, int window,
-                 float scale, float softcap, const std::optional<Floats>& sinks,
-                 const std::optional<Floats>& alibi, int chunk, bool split) {
-  check(q.ndim() == 3 && k.ndim() == 2 && v.ndim() == 2, "attention: q is (T, H, C), k and v (S, C)");
+              const Ids& positions, const std::string& kv_type, bool causal, int window,
+              float scale, float softcap, const std::optional<Floats>& sinks,
+              const std::optional<Floats>& alibi, int chunk, bool split) {
+  check(q.ndim() == 3 && k.ndim() == 2 && v.ndim() == 2,
+        "attention: q is (T, H, C), k and v (S, C)");
   const int n_tokens = static_cast<int>(q.shape(0)), n_heads = static_cast<int>(q.shape(1));
   const int c = static_cast<int>(q.shape(2)), length = static_cast<int>(k.shape(0));
   check(c > 0 && c % kHeadWidthUnit == 0 && k.shape(1) == c && v.shape(1) == c &&
@@ -94,7 +95,8 @@ Floats attend(const std::string& isa, const Floats& q, const Floats& k, const Fl
         "attention: the shapes of q, k and v do not fit together, or C is no multiple of 8");
   check(positions.ndim() == 1 && positions.shape(0) == n_tokens, "attention: a position a query");
   for (int t = 0; t < n_tokens; ++t) {
-    check(positions.at(t) >= 0 && positions.at(t) < length && (t == 0 || positions.at(t) > positions.at(t - 1)),
+    check(positions.at(t) >= 0 && positions.at(t) < length &&
+              (t == 0 || positions.at(t) > positions.at(t - 1)),
           "attention: positions must rise and lie within the ", length, " slots");
   }
   check(chunk > 0 && window >= 0, "attention: chunk must be positive, window not negative");

@@ -22,8 +22,8 @@ struct RowKernels {
 };
 
 int32_t width(const Floats& x) {
-  check(x.ndim() == 2 && x.shape(1) > 0 && x.shape(1) < INT32_MAX,
-        "expected (T, D) floats, got ", x.ndim(), " axes");
+  check(x.ndim() == 2 && x.shape(1) > 0 && x.shape(1) < INT32_MAX, "expected (T, D) floats, got ",
+        x.ndim(), " axes");
   return static_cast<int32_t>(x.shape(1));
 }
 

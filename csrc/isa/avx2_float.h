@@ -19,9 +19,7 @@ static inline Floats load_f16(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
-static inline Floats splat_f16(const uint16_t* p) {
-  return _mm256_set1_ps(_cvtsh_ss(*p));
-}
+static inline Floats splat_f16(const uint16_t* p) { return _mm256_set1_ps(_cvtsh_ss(*p)); }
 
 static inline void store_f16(uint16_t* p, Floats x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),

@@ -21,7 +21,8 @@ inline constexpr int kKvScaleWidth = 32;  // values that share a scale in q8_0
 inline constexpr int kHeadWidthUnit = 8;
 constexpr int kv_scales(int head_width) { return (head_width + kKvScaleWidth - 1) / kKvScaleWidth; }
 constexpr size_t kv_tile_bytes(KvType type, int head_width) {
-  const size_t c = static_cast<size_t>(head_width), scales = static_cast<size_t>(kv_scales(head_width));
+  const size_t c = static_cast<size_t>(head_width),
+               scales = static_cast<size_t>(kv_scales(head_width));
   return kPageTokens * (type == KvType::kF16 ? 2 * c : c + 2 * scales);
 }
 
@@ -39,11 +40,11 @@ struct KvStore {
 // out[t][h] = sum_s softmax_s(score[t][h][s]) v[s]  for the n_heads query heads of one K/V head and
 // n_tokens queries of one sequence, where
 //   score = softcap(scale * q[t][h] . k[s]) + alibi[h] * (s - position[t])
-// over the slots s in [0, length), s <= position[t] if causal, s > position[t] - window if window > 0.
-// sinks[h] is the score of a slot that has no value.
+// over the slots s in [0, length), s <= position[t] if causal, s > position[t] - window if window >
+// 0. sinks[h] is the score of a slot that has no value.
 //
-// Slots are summed in blocks of 256 counted from slot 0, and blocks are merged in rising order, so a
-// row's bits depend on neither n_tokens nor which thread sums which blocks.
+// Slots are summed in blocks of 256 counted from slot 0, and blocks are merged in rising order, so
+// a row's bits depend on neither n_tokens nor which thread sums which blocks.
 struct AttentionArgs {
   const float* q;  // row (t, h) at q + t * q_stride + h * head_width
   size_t q_stride;
@@ -66,8 +67,8 @@ struct AttentionArgs {
   const float* alibi;  // (n_heads) slopes, or null
 
   // Which blocks to sum. If `partials` is null, they are all that the queries see and `out` is
-  // written; else each block's part of each row goes to partials + (block - first_block) * rows * (C + 2),
-  // row by row: C sums, the greatest score, the sum of exponentials.
+  // written; else each block's part of each row goes to partials + (block - first_block) * rows *
+  // (C + 2), row by row: C sums, the greatest score, the sum of exponentials.
   int32_t first_block, end_block;
   float* partials;
   float* scratch;  // attention_scratch_floats(rows, C), 64-byte aligned

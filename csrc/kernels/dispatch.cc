@@ -8,6 +8,7 @@
 // Every unit of csrc/kernels/units.
 #define EDGELM_UNITS(X, isa) \
   X(isa, attention)          \
+  X(isa, kv_store)           \
   X(isa, activations)        \
   X(isa, matmul_float)       \
   X(isa, matmul_i16)         \

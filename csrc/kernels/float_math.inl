@@ -1,7 +1,7 @@
 #pragma once
 
-// Elementary functions on vectors of floats, the same on every ISA. Included by kernel units: no STL.
-// The polynomials are minimax fits (iteratively reweighted least squares against 40 digits).
+// Elementary functions on vectors of floats, the same on every ISA. Included by kernel units: no
+// STL. The polynomials are minimax fits (iteratively reweighted least squares against 40 digits).
 #include <cstddef>
 #include <cstdint>
 
@@ -90,10 +90,9 @@ static inline Floats tanh(Floats x) {
 // erfc(z) = t e^(-z^2 + p(t)), t = 1 / (1 + z / 2) for z >= 0. The form is that of W. J. Cody as
 // Numerical Recipes give it; the coefficients are fitted anew.
 static inline Floats gelu(Floats x) {
-  constexpr float kTerms[] = {1.626851171e-1f,  -7.770480501e-1f, 1.381800268f,
-                              -9.935520458e-1f, 1.632803884e-1f,  -1.265714526e-1f,
-                              7.741199709e-2f,  3.778599934e-1f,  9.996293485e-1f,
-                              -1.265495503f};
+  constexpr float kTerms[] = {1.626851171e-1f, -7.770480501e-1f, 1.381800268f,    -9.935520458e-1f,
+                              1.632803884e-1f, -1.265714526e-1f, 7.741199709e-2f, 3.778599934e-1f,
+                              9.996293485e-1f, -1.265495503f};
   const Floats z = abs(x) * 0x1.6a09e6p-1f;
   const Floats t = 1.0f / fma(z, splat(0.5f), splat(1.0f));
   const Floats tail = 0.5f * t * exp(fma(-z, z, polynomial(t, kTerms)));

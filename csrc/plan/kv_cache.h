@@ -65,8 +65,8 @@ class KvCache {
     bool open_ = true;
   };
 
-  // Where a layer's tiles are for a sequence of a run: pages[i] holds tokens [64 i, 64 i + 64), those
-  // of head h at the offset + h * tile_bytes.
+  // Where a layer's tiles are for a sequence of a run: pages[i] holds tokens [64 i, 64 i + 64),
+  // those of head h at the offset + h * tile_bytes.
   struct Tiles {
     uint8_t* const* pages;
     size_t k_offset, v_offset, tile_bytes;
@@ -99,7 +99,7 @@ class KvCache {
     int32_t handle = -1;  // -1: free
     int length = 0;
     const Reservation* run = nullptr;  // that it is part of
-    std::vector<Table> tables;  // one a group
+    std::vector<Table> tables;         // one a group
   };
 
   size_t place_of(int32_t handle) const;  // in sequences_; kArgument if it is not alive

@@ -33,8 +33,8 @@ PageArena::PageArena(size_t page_bytes, size_t n_pages)
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   }
   if (base == MAP_FAILED) {
-    fail(ErrorKind::kMemory, "the KV cache cannot reserve the addresses of ", n_pages,
-         " pages of ", page_bytes_, " bytes; use a smaller n_ctx or n_parallel");
+    fail(ErrorKind::kMemory, "the KV cache cannot reserve the addresses of ", n_pages, " pages of ",
+         page_bytes_, " bytes; use a smaller n_ctx or n_parallel");
   }
   base_ = static_cast<uint8_t*>(base);
   owners_.resize(n_pages);
@@ -76,7 +76,8 @@ uint8_t* PageArena::acquire() {
 void PageArena::release(uint8_t* page) noexcept {
   const size_t i = index(page);
   if (--owners_[i] > 0) return;
-  // The addresses stay; the next touch finds zeros. Only Linux's MADV_DONTNEED returns memory at once.
+  // The addresses stay; the next touch finds zeros. Only Linux's MADV_DONTNEED returns memory at
+  // once.
 #ifdef __linux__
   madvise(page, page_bytes_, MADV_DONTNEED);
 #else

@@ -6,8 +6,9 @@
 
 namespace edgelm {
 
-// Pages of one size at fixed addresses, shared by reference counts. Addresses are reserved up front;
-// a page takes memory from its first acquire() on and gives it back when its last owner lets go.
+// Pages of one size at fixed addresses, shared by reference counts. Addresses are reserved up
+// front; a page takes memory from its first acquire() on and gives it back when its last owner lets
+// go.
 class PageArena {
  public:
   PageArena(size_t page_bytes, size_t n_pages);  // throws kMemory

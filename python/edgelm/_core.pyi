@@ -215,3 +215,40 @@ def measure_peaks(isa: str, n_threads: int = 1, n_bytes: int = 1 << 28) -> dict[
     "clock_hz"; multiply-accumulates a cycle of one core, operands in registers and products not
     summed: "u8s8_mac_cycle", "i16_mac_cycle", "f32_mac_cycle" (summed); and "read_gb_s", n_bytes of memory read by n_threads together.
     """
+
+class RowKernels:
+    """One ISA's kernels on rows of floats, (T, D) in and out."""
+
+    def __init__(self, isa: str) -> None: ...
+    def rms_norm(self, x: Floats, w: Floats | None, eps: float) -> Floats: ...
+    def layer_norm(self, x: Floats, w: Floats | None, b: Floats | None, eps: float) -> Floats: ...
+    def add(self, a: Floats, b: Floats) -> Floats: ...
+    def mul(self, a: Floats, b: Floats) -> Floats: ...
+    def scale(self, x: Floats, s: float) -> Floats: ...
+    def softcap(self, x: Floats, cap: float) -> Floats: ...
+    def activation(self, kind: str, x: Floats) -> Floats: ...
+    def gated(self, kind: str, gate: Floats, up: Floats) -> Floats: ...
+    def rope(self, x: Floats, cos_sin: Floats, interleaved: bool) -> Floats:
+        """Rotates heads x (T, C); cos_sin (T, 2 * pairs) holds the cosines, then the sines."""
+
+def attention(
+    isa: str,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    positions: Ids,
+    *,
+    kv_type: str = "f16",
+    causal: bool = True,
+    window: int = 0,
+    scale: float = 1.0,
+    softcap: float = 0.0,
+    sinks: Floats | None = None,
+    alibi: Floats | None = None,
+    chunk: int = 1,
+    split: bool = False,
+) -> Floats:
+    """q (T, H, C) over k and v (S, C) of one K/V head, by calls of `chunk` queries: (T, H, C).
+
+    `split` sums every block of 256 slots by a call of its own and merges them.
+    """

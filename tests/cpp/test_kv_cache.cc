@@ -52,7 +52,8 @@ void append(KvCache& cache, int32_t handle, int n, uint8_t mark) {
   const Batch batch = tokens.batch();
   KvCache::Reservation reservation(cache, batch);
   for (const KvLayer& layer : cache.layers()) {
-    for (const int32_t position : tokens.position) byte_of(cache, handle, layer.layer, position) = mark;
+    for (const int32_t position : tokens.position)
+      byte_of(cache, handle, layer.layer, position) = mark;
   }
   reservation.commit();
 }
@@ -255,10 +256,8 @@ TEST(kv_cache_refuses_impossible_shapes) {
   EXPECT_ERROR(ErrorKind::kArgument, make({0, 1, 64, 0}, 0, 1));
   EXPECT_ERROR(ErrorKind::kArgument, make({0, 1, 64, 0}, 64, 0));
   EXPECT_ERROR(ErrorKind::kArgument, KvCache({}, KvType::kF16, 64, 1));
-  EXPECT_ERROR(ErrorKind::kArgument,
-               KvCache({{3, 1, 64, 0}, {3, 1, 64, 0}}, KvType::kF16, 64, 1));
-  EXPECT_ERROR(ErrorKind::kArgument,
-               KvCache({{3, 1, 64, 0}, {3, 2, 64, 0}}, KvType::kF16, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, KvCache({{3, 1, 64, 0}, {3, 1, 64, 0}}, KvType::kF16, 64, 1));
+  EXPECT_ERROR(ErrorKind::kArgument, KvCache({{3, 1, 64, 0}, {3, 2, 64, 0}}, KvType::kF16, 64, 1));
   EXPECT_ERROR(ErrorKind::kMemory, make({0, 65536, 4096, 0}, 1 << 24, 1 << 16));
 }
 

@@ -1,116 +1,31 @@
 // Attention over the pages of a KV cache. The contract is in kernels/attention.h.
 #include "kernels/attention.h"
 
-#include "kernels/float_math.inl"
+#include "kernels/columns.inl"
 #include "kernels/table.h"
-#include "quant/half.h"
 
 namespace edgelm {
 namespace {
 
-constexpr int kTileRows = 6;             // rows of q that share a load of k or v
-constexpr int kPanel = 2 * kLanes;       // columns of a panel
+constexpr int kTileRows = 6;                // rows of q that share a load of k or v
 constexpr int kDirectRows = 2 * kTileRows;  // up to here tiles are read in place; beyond, as panels
-
-// Columns of a matrix (n, *) that is read row by row: load(i, v) is vector v of row i.
-struct F32Columns {
-  const float* data;
-  size_t stride;
-  Floats load(int32_t i, int32_t v) const { return edgelm::load(data + i * stride + v * kLanes); }
-};
-struct F16Columns {
-  const uint16_t* data;
-  size_t stride;
-  Floats load(int32_t i, int32_t v) const { return load_f16(data + i * stride + v * kLanes); }
-};
-struct Q8KeyColumns {  // a scale for 32 rows of each column
-  const int8_t* data;
-  const uint16_t* scales;
-  Floats load(int32_t i, int32_t v) const {
-    return load_i8(data + i * kPageTokens + v * kLanes) *
-           load_f16(scales + i / kKvScaleWidth * kPageTokens + v * kLanes);
-  }
-};
-struct Q8ValueColumns {  // a scale for 32 columns of each row
-  const int8_t* data;
-  const uint16_t* scales;
-  int32_t width, n_scales, column;
-  Floats load(int32_t i, int32_t v) const {
-    const int32_t c = column + v * kLanes;
-    return load_i8(data + static_cast<size_t>(i) * width + c) *
-           splat_f16(scales + i * n_scales + c / kKvScaleWidth);
-  }
-};
-
-// What a page's tile holds from row `row` and column `column` on. Keys are asked for row 0 only.
-inline F16Columns f16_columns(const uint8_t* tile, int32_t stride, int32_t row, int32_t column) {
-  return {reinterpret_cast<const uint16_t*>(tile) + row * stride + column,
-          static_cast<size_t>(stride)};
-}
-inline Q8KeyColumns q8_keys(const uint8_t* tile, int32_t head_width, int32_t column) {
-  return {reinterpret_cast<const int8_t*>(tile) + column,
-          reinterpret_cast<const uint16_t*>(tile + kPageTokens * head_width) + column};
-}
-inline Q8ValueColumns q8_values(const uint8_t* tile, int32_t head_width, int32_t row,
-                                int32_t column) {
-  const int32_t n_scales = kv_scales(head_width);
-  return {reinterpret_cast<const int8_t*>(tile) + row * head_width,
-          reinterpret_cast<const uint16_t*>(tile + kPageTokens * head_width) + row * n_scales,
-          head_width, n_scales, column};
-}
-
-// out[r][j] (+)= sum_i a[r * kRow + i * kStep] * b[i][j], i rising, for R rows and V vectors of j.
-// Every sum is one chain of fma over i, so its bits depend on neither R nor V.
-template <int R, int V, int kRow, int kStep, bool kAdd, class B>
-inline void outer(const float* a, const B& b, int32_t n, float* out, size_t out_stride) {
-  Floats sum[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      sum[r][v] = kAdd ? load(out + r * out_stride + v * kLanes) : Floats{};
-    }
-  }
-  for (int32_t i = 0; i < n; ++i) {
-    if constexpr (R < V) {  // hold what there is less of, to stay within 16 registers
-      Floats x[R];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) x[r] = splat(a[r * kRow + i * kStep]);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) {
-        const Floats column = b.load(i, v);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum[r][v] = fma(x[r], column, sum[r][v]);
-      }
-    } else {
-      Floats column[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) column[v] = b.load(i, v);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const Floats x = splat(a[r * kRow + i * kStep]);
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sum[r][v] = fma(x, column[v], sum[r][v]);
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store(out + r * out_stride + v * kLanes, sum[r][v]);
-  }
-}
 
 // Calls f.template operator()<R>() with R = rows.
 template <class F>
 inline void with_rows(int32_t rows, F f) {
   switch (rows) {
-    case 1: return f.template operator()<1>();
-    case 2: return f.template operator()<2>();
-    case 3: return f.template operator()<3>();
-    case 4: return f.template operator()<4>();
-    case 5: return f.template operator()<5>();
-    default: return f.template operator()<6>();
+    case 1:
+      return f.template operator()<1>();
+    case 2:
+      return f.template operator()<2>();
+    case 3:
+      return f.template operator()<3>();
+    case 4:
+      return f.template operator()<4>();
+    case 5:
+      return f.template operator()<5>();
+    default:
+      return f.template operator()<6>();
   }
 }
 
@@ -193,14 +108,6 @@ void pack_queries(const Task& task) {
   }
 }
 
-// Copies n rows of V vectors each.
-template <int V, class B>
-inline void copy_columns(const B& b, int32_t n, float* out) {
-  for (int32_t i = 0; i < n; ++i) {
-    for (int v = 0; v < V; ++v) store(out + i * kPanel + v * kLanes, b.load(i, v));
-  }
-}
-
 // scores[row][slot of the block] for the slots of one page; columns(0, i) are keys from i on.
 template <class Columns>
 void score_page(const Task& task, int32_t page, Columns columns) {
@@ -276,7 +183,8 @@ void sum_page(const Task& task, int32_t page, Columns columns) {
   });
 }
 
-// Turns a row's scores into exp(score - greatest), and slots of its tile that it does not see into 0.
+// Turns a row's scores into exp(score - greatest), and slots of its tile that it does not see into
+// 0.
 void softmax(const Task& task, int32_t start, const Tile& t, int32_t row) {
   const AttentionArgs& a = task.a;
   const Visible see = task.range(row, start);
@@ -346,13 +254,11 @@ void sum_block(const Task& task, int32_t block) {
     if (!task.sees(page)) continue;
     const uint8_t* tile = pages[page] + a.v_offset;
     if (a.type == KvType::kF16) {
-      sum_page(task, page, [=](int32_t row, int32_t column) {
-        return f16_columns(tile, c, row, column);
-      });
+      sum_page(task, page,
+               [=](int32_t row, int32_t column) { return f16_columns(tile, c, row, column); });
     } else {
-      sum_page(task, page, [=](int32_t row, int32_t column) {
-        return q8_values(tile, c, row, column);
-      });
+      sum_page(task, page,
+               [=](int32_t row, int32_t column) { return q8_values(tile, c, row, column); });
     }
   }
 }
@@ -430,53 +336,10 @@ void merge_attention(const AttentionArgs& a) {
   }
 }
 
-// One scale for each 32 values of x: x = d * q, q in [-127, 127].
-void quantize_q8(const float* x, int32_t n, uint16_t* scale, int8_t* q) {
-  float greatest = 0;
-  for (int32_t i = 0; i < n; ++i) greatest = __builtin_fabsf(x[i]) > greatest ? __builtin_fabsf(x[i]) : greatest;
-  const f16 d = to_f16(greatest / 127.0f);
-  const float inverse = d.bits == 0 ? 0.0f : 1.0f / to_float(d);
-  for (int32_t i = 0; i < n; ++i) {
-    const float scaled = x[i] * inverse;  // beyond 127 only if d is subnormal
-    const float clamped = scaled > 127 ? 127 : scaled < -127 ? -127 : scaled;
-    q[i] = static_cast<int8_t>(__builtin_bit_cast(int32_t, clamped + 0x1.8p23f) - 0x4b400000);
-  }
-  *scale = d.bits;
-}
-
-void store_kv(const KvStore& s) {
-  const int32_t c = s.head_width;
-  if (s.type == KvType::kF16) {
-    auto* keys = reinterpret_cast<uint16_t*>(s.k_tile) + s.slot;
-    auto* values = reinterpret_cast<uint16_t*>(s.v_tile) + s.slot * c;
-    for (int32_t i = 0; i < c; i += kLanes) {
-      uint16_t half[kLanes];
-      store_f16(half, load(s.k + i));
-      for (int32_t j = 0; j < kLanes; ++j) keys[(i + j) * kPageTokens] = half[j];
-      store_f16(values + i, load(s.v + i));
-    }
-    return;
-  }
-  const int32_t n_scales = kv_scales(c);
-  auto* keys = reinterpret_cast<int8_t*>(s.k_tile) + s.slot;
-  auto* key_scales = reinterpret_cast<uint16_t*>(s.k_tile + kPageTokens * c) + s.slot;
-  auto* values = reinterpret_cast<int8_t*>(s.v_tile) + s.slot * c;
-  auto* value_scales = reinterpret_cast<uint16_t*>(s.v_tile + kPageTokens * c) + s.slot * n_scales;
-  for (int32_t b = 0; b < n_scales; ++b) {
-    const int32_t first = b * kKvScaleWidth;
-    const int32_t n = c - first < kKvScaleWidth ? c - first : kKvScaleWidth;
-    int8_t q[kKvScaleWidth];
-    quantize_q8(s.k + first, n, key_scales + b * kPageTokens, q);
-    for (int32_t i = 0; i < n; ++i) keys[(first + i) * kPageTokens] = q[i];
-    quantize_q8(s.v + first, n, value_scales + b, values + first);
-  }
-}
-
 }  // namespace
 }  // namespace edgelm
 
 EDGELM_UNIT(attention) {
   table.attention = edgelm::attention;
   table.merge_attention = edgelm::merge_attention;
-  table.store_kv = edgelm::store_kv;
 }

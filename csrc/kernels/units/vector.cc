@@ -1,5 +1,5 @@
-// Rows of floats: norms, elementwise operations, rotations. Every function gives a row the same bits
-// wherever it stands, and `out` may be the same row as an input.
+// Rows of floats: norms, elementwise operations, rotations. Every function gives a row the same
+// bits wherever it stands, and `out` may be the same row as an input.
 #include "kernels/float_math.inl"
 #include "kernels/table.h"
 
@@ -50,7 +50,8 @@ void layer_norm(const float* x, const float* weight, const float* bias, int32_t 
                 float* out) {
   const float width = static_cast<float>(d);
   const float mean = sum_of(x, d, [](Floats s, Floats v) { return s + v; }) / width;
-  const float squares = sum_of(x, d, [=](Floats s, Floats v) { return fma(v - mean, v - mean, s); });
+  const float squares =
+      sum_of(x, d, [=](Floats s, Floats v) { return fma(v - mean, v - mean, s); });
   const float factor = 1.0f / __builtin_sqrtf(squares / width + eps);
   map(x, d, out, [=](Floats v) { return (v - mean) * factor; });
   if (weight != nullptr) map(out, weight, d, out, [](Floats v, Floats w) { return v * w; });
@@ -77,13 +78,20 @@ void softcap(const float* x, float cap, int32_t n, float* out) {
 template <class F>
 inline void with_activation(GluKind kind, F f) {
   switch (kind) {
-    case GluKind::kSilu: return f([](Floats x) { return x * sigmoid(x); });
-    case GluKind::kGelu: return f([](Floats x) { return gelu(x); });
-    case GluKind::kGeluTanh: return f([](Floats x) { return gelu_tanh(x); });
-    case GluKind::kRelu: return f([](Floats x) { return max(x, Floats{}); });
-    case GluKind::kRelu2: return f([](Floats x) { return max(x, Floats{}) * max(x, Floats{}); });
-    case GluKind::kSigmoid: return f([](Floats x) { return sigmoid(x); });
-    case GluKind::kTanh: return f([](Floats x) { return tanh(x); });
+    case GluKind::kSilu:
+      return f([](Floats x) { return x * sigmoid(x); });
+    case GluKind::kGelu:
+      return f([](Floats x) { return gelu(x); });
+    case GluKind::kGeluTanh:
+      return f([](Floats x) { return gelu_tanh(x); });
+    case GluKind::kRelu:
+      return f([](Floats x) { return max(x, Floats{}); });
+    case GluKind::kRelu2:
+      return f([](Floats x) { return max(x, Floats{}) * max(x, Floats{}); });
+    case GluKind::kSigmoid:
+      return f([](Floats x) { return sigmoid(x); });
+    case GluKind::kTanh:
+      return f([](Floats x) { return tanh(x); });
   }
 }
 
@@ -132,8 +140,8 @@ void rope(const float* x, const float* cos_sin, int32_t n_pairs, int32_t head_wi
     out[first] = a[0];
     out[second] = b[0];
   }
-  if (out != x) map(x + 2 * n_pairs, head_width - 2 * n_pairs, out + 2 * n_pairs,
-                    [](Floats v) { return v; });
+  if (out != x)
+    map(x + 2 * n_pairs, head_width - 2 * n_pairs, out + 2 * n_pairs, [](Floats v) { return v; });
 }
 
 }  // namespace

@@ -18,10 +18,10 @@ constexpr int kPartialBlocks = 32;  // of kSmallTokens queries; room for the par
 
 // The queries of one sequence, or a few of them, and one K/V head: what one kernel call may do.
 struct Task {
-  int row, n_rows;        // of q
-  int token;              // of the batch: the first row's
+  int row, n_rows;  // of q
+  int token;        // of the batch: the first row's
   int kv_head;
-  int length;             // slots of the sequence, with the batch's
+  int length;  // slots of the sequence, with the batch's
   int first_block, end_block;
 };
 
@@ -154,8 +154,8 @@ class Attention final : public Op {
     const KvCache::Tiles tiles =
         c.cache->tiles(c.batch.sequence[static_cast<size_t>(task.token)], layer_.layer);
     const size_t tile = static_cast<size_t>(task.kv_head) * tiles.tile_bytes;
-    const size_t scratch = aligned(
-        attention_scratch_floats(queries_ * group_, layer_.head_width) * sizeof(float));
+    const size_t scratch =
+        aligned(attention_scratch_floats(queries_ * group_, layer_.head_width) * sizeof(float));
     auto* positions = reinterpret_cast<int32_t*>(c.thread_memory.data() + scratch);
     for (int i = 0; i < task.n_rows; ++i) {
       positions[i] = c.batch.position[static_cast<size_t>(token_of(c, task.row + i))];

@@ -8,7 +8,8 @@ ValueType Kv::infer(const OpArgs& args) {
   args.expect(2, 0);
   const Shape& k = args.floats(0);
   const Shape& v = args.floats(1);
-  check(k.axis == Axis::kTokens && k.widths.size() == 2, "k must have the shape (T, G, C), got ", k);
+  check(k.axis == Axis::kTokens && k.widths.size() == 2, "k must have the shape (T, G, C), got ",
+        k);
   check(v == k, "v ", v, " must have the shape of k ", k);
   check(k.last() % kHeadWidthUnit == 0, "the head width of k ", k, " must be a multiple of ",
         kHeadWidthUnit);
