@@ -34,7 +34,7 @@ def model(smollm2_path: Path) -> Iterator[edgelm.Model]:
 
 
 def test_generate(model):
-    g = model.generate(FRANCE, max_tokens=32, temperature=0, ignore_eos=True)
+    g = model.generate(FRANCE, max_tokens=8, temperature=0, ignore_eos=True)
     assert g.text.startswith(" Paris")
     assert g.finish_reason == "length"
     assert g.usage.completion_tokens == 32
