@@ -236,10 +236,14 @@ EDGELM_INLINE void store_narrowed(int8_t* p, I32x16 x) {
                    _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
 }
 
-// lane[0] and lane[1]: factor times the sums of 16 bytes q[i] with i % 4 in {0, 1} and in {2, 3}.
+// lane[0] and lane[1]: factor times the sums of 16 or 32 bytes q[i] with i % 4 in {0, 1} and in
+// {2, 3}.
+template <int kCount>
 EDGELM_INLINE void store_lane_sums(const int8_t* q, int factor, int16_t* lane) {
-  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
-  __m128i sum = _mm_maddubs_epi16(_mm_set1_epi8(1), x);
+  const __m128i one = _mm_set1_epi8(1);
+  const __m128i* x = reinterpret_cast<const __m128i*>(q);
+  __m128i sum = _mm_maddubs_epi16(one, _mm_loadu_si128(x));
+  if (kCount == 32) sum = _mm_add_epi16(sum, _mm_maddubs_epi16(one, _mm_loadu_si128(x + 1)));
   sum = _mm_add_epi16(sum, _mm_shuffle_epi32(sum, 0x4e));
   sum = _mm_add_epi16(sum, _mm_shuffle_epi32(sum, 0xb1));
   sum = _mm_mullo_epi16(sum, _mm_set1_epi16(static_cast<int16_t>(factor)));

@@ -240,9 +240,10 @@ EDGELM_CALL void store_narrowed(int8_t* p, I32x16 x) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(x.v[i]);
 }
 
+template <int kCount>
 EDGELM_CALL void store_lane_sums(const int8_t* q, int factor, int16_t* lane) {
   int low = 0, high = 0;
-  for (int i = 0; i < 16; i += 4) low += q[i] + q[i + 1], high += q[i + 2] + q[i + 3];
+  for (int i = 0; i < kCount; i += 4) low += q[i] + q[i + 1], high += q[i + 2] + q[i + 3];
   lane[0] = static_cast<int16_t>(factor * low);
   lane[1] = static_cast<int16_t>(factor * high);
 }

@@ -3,9 +3,10 @@
 // How the codes of 32 weights x 16 rows lie in a record: kLines lines of 64 bytes, four bytes a
 // column. K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits
 // cost one AND; the last ones are put together from the bits left over above them.
-//   group<g>(line)       the codes of K-group g, each byte << kShift; line(i) loads line i
-//   pack(q, line)        the lines of one column from its eight words of codes
-// Both work on whole lines and on the 32-bit words of one column.
+//   group<g>(line)   the codes of K-group g, each byte << kShift; line(i) loads line i as Bytes64,
+//   or
+//                    as the 32-bit word of one column
+//   pack(q, line)    the lines of the eight groups' codes
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
 #include "quant/half.h"
@@ -25,10 +26,10 @@ struct Bits2 {
   static EDGELM_INLINE auto group(const Line& line) {
     return bits<2 * (g % 4)>(line(g / 4), 0x03);
   }
-  static void pack(const uint32_t* q, uint32_t* line) {
+  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
     for (int i = 0; i < 2; ++i) {
-      const uint32_t* p = q + 4 * i;
-      line[i] = p[0] | p[1] << 2 | p[2] << 4 | p[3] << 6;
+      const Bytes64* p = q + 4 * i;
+      line[i] = p[0] | bits<-2>(p[1], 0x0c) | bits<-4>(p[2], 0x30) | bits<-6>(p[3], 0xc0);
     }
   }
 };
@@ -50,12 +51,12 @@ struct Bits3 {
     else
       return bits<3>(line(half), 0x18) | bits<1 + half>(line(2), 0x20);
   }
-  static void pack(const uint32_t* q, uint32_t* line) {
+  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
     for (int half = 0; half < 2; ++half) {
-      const uint32_t* p = q + 4 * half;
-      line[half] = p[0] << 3 | p[1] | bits<0>(p[3], 3) << 6;
+      const Bytes64* p = q + 4 * half;
+      line[half] = bits<-3>(p[0], 0x38) | p[1] | bits<-6>(p[3], 0xc0);
     }
-    line[2] = q[2] << 3 | q[6] | bits<2>(q[3], 1) << 6 | bits<2>(q[7], 1) << 7;
+    line[2] = bits<-3>(q[2], 0x38) | q[6] | bits<-4>(q[3], 0x40) | bits<-5>(q[7], 0x80);
   }
 };
 
@@ -65,8 +66,8 @@ struct Bits4 {
   static EDGELM_INLINE auto group(const Line& line) {
     return bits<4 * (g % 2)>(line(g / 2), 0x0f);
   }
-  static void pack(const uint32_t* q, uint32_t* line) {
-    for (int i = 0; i < 4; ++i) line[i] = q[2 * i] | q[2 * i + 1] << 4;
+  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
+    for (int i = 0; i < 4; ++i) line[i] = q[2 * i] | bits<-4>(q[2 * i + 1], 0xf0);
   }
 };
 
@@ -82,12 +83,12 @@ struct Bits5 {
       return bits<3>(line(4), 0x1c) | bits<4>(line(1), 0x02) | bits<5>(line(3), 0x01);
     }
   }
-  static void pack(const uint32_t* q, uint32_t* line) {
-    line[0] = q[0] | bits<2>(q[5], 7) << 5;
-    line[1] = q[1] | bits<0>(q[5], 3) << 6 | bits<1>(q[7], 1) << 5;
-    line[2] = q[2] | bits<2>(q[6], 7) << 5;
-    line[3] = q[3] | bits<0>(q[6], 3) << 6 | bits<0>(q[7], 1) << 5;
-    line[4] = q[4] | bits<2>(q[7], 7) << 5;
+  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
+    line[0] = q[0] | bits<-3>(q[5], 0xe0);
+    line[1] = q[1] | bits<-6>(q[5], 0xc0) | bits<-4>(q[7], 0x20);
+    line[2] = q[2] | bits<-3>(q[6], 0xe0);
+    line[3] = q[3] | bits<-6>(q[6], 0xc0) | bits<-5>(q[7], 0x20);
+    line[4] = q[4] | bits<-3>(q[7], 0xe0);
   }
 };
 
@@ -103,12 +104,12 @@ struct Bits6 {
       return bits<2>(line(at), 0x30) | bits<4>(line(at + 1), 0x0c) | bits<6>(line(at + 2), 0x03);
     }
   }
-  static void pack(const uint32_t* q, uint32_t* line) {
+  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
     for (int half = 0; half < 2; ++half) {
-      const uint32_t* p = q + 4 * half;
-      line[3 * half] = p[0] | bits<4>(p[3], 3) << 6;
-      line[3 * half + 1] = p[1] | bits<2>(p[3], 3) << 6;
-      line[3 * half + 2] = p[2] | bits<0>(p[3], 3) << 6;
+      const Bytes64* p = q + 4 * half;
+      line[3 * half] = p[0] | bits<-2>(p[3], 0xc0);
+      line[3 * half + 1] = p[1] | bits<-4>(p[3], 0xc0);
+      line[3 * half + 2] = p[2] | bits<-6>(p[3], 0xc0);
     }
   }
 };
@@ -116,12 +117,16 @@ struct Bits6 {
 // 32 codes of each of 16 rows, stride bytes apart, to kLines lines.
 template <class Codes>
 void pack_codes(const uint8_t* codes, size_t stride, uint8_t* out) {
+  alignas(64) uint8_t group[8][64];
   for (int c = 0; c < kGroupRows; ++c) {
-    uint32_t q[8], line[Codes::kLines];
-    __builtin_memcpy(q, codes + c * stride, sizeof q);
-    Codes::pack(q, line);
-    for (int i = 0; i < Codes::kLines; ++i) __builtin_memcpy(out + 64 * i + 4 * c, &line[i], 4);
+    for (int g = 0; g < 8; ++g) {
+      __builtin_memcpy(group[g] + 4 * c, codes + static_cast<size_t>(c) * stride + 4 * g, 4);
+    }
   }
+  Bytes64 q[8], line[Codes::kLines];
+  for (int g = 0; g < 8; ++g) q[g] = load_bytes(group[g]);
+  Codes::pack(q, line);
+  for (int i = 0; i < Codes::kLines; ++i) store(out + 64 * i, line[i]);
 }
 
 // The 32 codes of one column.

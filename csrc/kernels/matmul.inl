@@ -83,15 +83,23 @@ struct Span {
   int first, n, row0;
 };
 
-// What to fetch while tiles are computed: `lines` cache lines with every record.
+// Fetches what comes next while tiles are computed: `lines` cache lines with every record.
 struct Ahead {
   const uint8_t *next, *end;
   int lines;
+  EDGELM_INLINE void fetch() {
+    for (int i = 0; i < lines && next < end; ++i, next += 64) prefetch_later(next);
+  }
+};
+
+// Packed records fetch what follows them.
+struct NothingAhead {
+  EDGELM_INLINE void fetch() {}
 };
 
 // T tokens from t0 on over one span; carries on from `out` unless the span is the first.
-template <class W, int T, class Source>
-void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int t0, Ahead& ahead) {
+template <class W, int T, class Source, class Fetch>
+void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int t0, Fetch& ahead) {
   const int n = args.n_rows - span.row0;
   const uint8_t* act = args.act + t0 * args.act_stride + span.first * W::kActBytes;
   float* out = args.out + t0 * args.out_stride + span.row0;
@@ -101,9 +109,7 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
         span.first == 0 ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
   });
   for (int r = 0; r < span.n; ++r) {
-    for (int i = 0; i < ahead.lines && ahead.next < ahead.end; ++i, ahead.next += 64) {
-      prefetch_later(ahead.next);
-    }
+    ahead.fetch();
     const Source source(weights);
     W::template accumulate<T>(source, act, args.act_stride, c);
     weights += Source::kBytes;
@@ -118,7 +124,7 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
 template <class W>
 void fused_tiles(const MatmulArgs& args, const Span& span, int t0) {
   using Packed = typename W::Packed;
-  Ahead none = {nullptr, nullptr, 0};  // the records fetch what follows them
+  NothingAhead none;
   int t = t0;
   for (; t + kTile <= args.n_tokens; t += kTile) {
     tile<W, kTile, Packed>(args, span, span.records, t, none);

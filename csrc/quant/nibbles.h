@@ -5,7 +5,19 @@
 
 namespace edgelm {
 
-// out[i] |= (in[i] >> shift & mask) << left over n bytes, eight at a time; mask < 2^(8 - shift).
+// out[i] = in[i] >> shift & mask over n bytes, eight at a time; mask < 2^(8 - shift).
+template <int n>
+static inline void take_bits(const uint8_t* in, int shift, int mask, int8_t* out) {
+  const uint64_t every = 0x0101010101010101u * static_cast<uint64_t>(mask);
+  for (int i = 0; i < n; i += 8) {
+    uint64_t x;
+    __builtin_memcpy(&x, in + i, 8);
+    x = x >> shift & every;
+    __builtin_memcpy(out + i, &x, 8);
+  }
+}
+
+// out[i] |= (in[i] >> shift & mask) << left, likewise.
 template <int n>
 static inline void or_bits(const uint8_t* in, int shift, int mask, int left, int8_t* out) {
   const uint64_t every = 0x0101010101010101u * static_cast<uint64_t>(mask);
@@ -20,9 +32,8 @@ static inline void or_bits(const uint8_t* in, int shift, int mask, int left, int
 
 // 16 bytes to 32 values in 0..15: low nibbles are elements 0 to 15, high nibbles 16 to 31.
 static inline void split_nibbles(const uint8_t* qs, int8_t* codes) {
-  __builtin_memset(codes, 0, 32);
-  or_bits<16>(qs, 0, 15, 0, codes);
-  or_bits<16>(qs, 4, 15, 0, codes + 16);
+  take_bits<16>(qs, 0, 15, codes);
+  take_bits<16>(qs, 4, 15, codes + 16);
 }
 
 // Adds 16 to code i, below 16, where bit i of the little-endian 32-bit qh is set.

@@ -20,9 +20,8 @@ static inline int scale(const q2_k& block, int sub) { return block.scales[sub] &
 static inline int min(const q2_k& block, int sub) { return block.scales[sub] >> 4; }
 
 static inline void codes(const q2_k& block, int8_t* out) {
-  __builtin_memset(out, 0, q2_k::kBlock);
   for (int i = 0; i < 8; ++i) {
-    or_bits<32>(block.qs + 32 * (i / 4), 2 * (i % 4), 3, 0, out + 32 * i);
+    take_bits<32>(block.qs + 32 * (i / 4), 2 * (i % 4), 3, out + 32 * i);
   }
 }
 

@@ -24,11 +24,10 @@ static inline int scale(const q3_k& block, int sub) {
 }
 
 static inline void codes(const q3_k& block, int8_t* out) {
-  __builtin_memset(out, 0, q3_k::kBlock);
   for (int half = 0; half < 2; ++half) {
     for (int j = 0; j < 4; ++j) {
       int8_t* to = out + 128 * half + 32 * j;
-      or_bits<32>(block.qs + 32 * half, 2 * j, 3, 0, to);
+      take_bits<32>(block.qs + 32 * half, 2 * j, 3, to);
       or_bits<32>(block.hmask, 4 * half + j, 1, 2, to);
     }
   }

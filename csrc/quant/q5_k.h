@@ -22,9 +22,8 @@ static inline int scale(const q5_k& block, int sub) { return k_scale(block.scale
 static inline int min(const q5_k& block, int sub) { return k_min(block.scales, sub); }
 
 static inline void codes(const q5_k& block, int8_t* out) {
-  __builtin_memset(out, 0, q5_k::kBlock);
   for (int sub = 0; sub < 8; ++sub) {
-    or_bits<32>(block.qs + 32 * (sub / 2), 4 * (sub % 2), 15, 0, out + 32 * sub);
+    take_bits<32>(block.qs + 32 * (sub / 2), 4 * (sub % 2), 15, out + 32 * sub);
     or_bits<32>(block.qh, sub, 1, 4, out + 32 * sub);
   }
 }

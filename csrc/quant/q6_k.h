@@ -20,11 +20,10 @@ static_assert(sizeof(q6_k) == 210, "fixed by the file format");
 static inline int scale(const q6_k& block, int sub) { return block.scales[sub]; }
 
 static inline void codes(const q6_k& block, int8_t* out) {
-  __builtin_memset(out, 0, q6_k::kBlock);
   for (int half = 0; half < 2; ++half) {
     for (int j = 0; j < 4; ++j) {
       int8_t* to = out + 128 * half + 32 * j;
-      or_bits<32>(block.ql + 64 * half + 32 * (j % 2), 4 * (j / 2), 15, 0, to);
+      take_bits<32>(block.ql + 64 * half + 32 * (j % 2), 4 * (j / 2), 15, to);
       or_bits<32>(block.qh + 32 * half, 2 * j, 3, 4, to);
     }
   }

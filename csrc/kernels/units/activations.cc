@@ -43,10 +43,7 @@ void quantize_i8x32(const float* x, int32_t k, ActI8x32* out) {
   for (int i = 0; i < k / 32; ++i) {
     ActI8x32& block = out[i];
     block.scale = quantize_block<32, 127>(x + 32 * i, block.q);
-    int16_t half[4];
-    store_lane_sums(block.q, -16, half);
-    store_lane_sums(block.q + 16, -16, half + 2);
-    for (int j = 0; j < 2; ++j) block.lane[j] = static_cast<int16_t>(half[j] + half[j + 2]);
+    store_lane_sums<32>(block.q, -16, block.lane);
     block.sum = block.scale * static_cast<float>((block.lane[0] + block.lane[1]) / -16);
   }
 }
@@ -55,7 +52,7 @@ void quantize_i8x256(const float* x, int32_t k, ActI8x256* out) {
   for (int i = 0; i < k / 256; ++i) {
     ActI8x256& block = out[i];
     block.scale = quantize_block<256, 127>(x + 256 * i, block.q);
-    for (int j = 0; j < 16; ++j) store_lane_sums(block.q + 16 * j, -32, block.lane[j]);
+    for (int j = 0; j < 16; ++j) store_lane_sums<16>(block.q + 16 * j, -32, block.lane[j]);
     for (int j = 0; j < 16; ++j) {
       block.sum16[j] = static_cast<int16_t>((block.lane[j][0] + block.lane[j][1]) / -32);
     }

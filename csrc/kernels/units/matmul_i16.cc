@@ -69,18 +69,23 @@ EDGELM_INLINE I16x32 iq4_pairs(const uint8_t* lines) {
   }
 }
 
-// The file's nibbles of a 32-block, in that order.
+// Swaps the middle bytes of every four.
+EDGELM_INLINE void swap_middles(uint8_t* codes) {
+  for (int i = 0; i < 32; i += 4) {
+    const uint8_t second = codes[i + 1];
+    codes[i + 1] = codes[i + 2];
+    codes[i + 2] = second;
+  }
+}
 EDGELM_INLINE void iq4_codes(const uint8_t* qs, uint8_t* out) {
-  int8_t code[32];
-  split_nibbles(qs, code);
-  for (int i = 0; i < 32; ++i) out[i] = static_cast<uint8_t>(code[(i & ~3) | "\0\2\1\3"[i & 3]]);
+  split_nibbles(qs, reinterpret_cast<int8_t*>(out));
+  swap_middles(out);
 }
 EDGELM_INLINE void unpack_iq4(const uint8_t* lines, int column, float d, float* out) {
   uint8_t code[32];
   unpack_codes<Bits4>(lines, column, code);
-  for (int i = 0; i < 32; ++i) {
-    out[i] = d * static_cast<float>(kIq4Levels[code[(i & ~3) | "\0\2\1\3"[i & 3]]]);
-  }
+  swap_middles(code);
+  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kIq4Levels[code[i]]);
 }
 
 // Record: four lines of nibbles, 16 f16 scales.
