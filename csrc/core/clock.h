@@ -6,4 +6,7 @@ namespace edgelm {
 // Needs no performance counters, which virtual machines often lack. Takes about a millisecond.
 double clock_hz();
 
+// Processor seconds that this thread has used: what others run meanwhile does not count.
+double thread_seconds();
+
 }  // namespace edgelm

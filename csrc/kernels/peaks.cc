@@ -14,24 +14,22 @@
 namespace edgelm {
 namespace {
 
-template <class Body>
-double seconds(const Body& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 // The median of several runs of about a millisecond, each between two readings of the clock.
 double mac_cycle(int64_t (*loop)(int64_t turns)) {
   int64_t turns = 64;
-  while (turns < int64_t{1} << 40 && seconds([&] { loop(turns); }) < 1e-3) turns *= 2;
+  double time = 0;
+  const auto mac_second = [&] {
+    const double start = thread_seconds();
+    const int64_t macs = loop(turns);
+    time = thread_seconds() - start;
+    return static_cast<double>(macs) / time;
+  };
+  for (mac_second(); time < 1e-3; mac_second()) turns *= 2;
   std::array<double, 9> rates;
   double hz = clock_hz();
   for (double& rate : rates) {
-    int64_t macs = 0;
-    const double time = seconds([&] { macs = loop(turns); });
-    const double later = clock_hz();
-    rate = static_cast<double>(macs) / (time * 0.5 * (hz + later));
+    const double speed = mac_second(), later = clock_hz();
+    rate = speed / (0.5 * (hz + later));
     hz = later;
   }
   std::nth_element(rates.begin(), rates.begin() + 4, rates.end());
@@ -50,15 +48,17 @@ double read_gb_s(const KernelTable& table, int n_threads, size_t n_bytes) {
       static_cast<uint8_t*>(::operator new[](all, std::align_val_t{4096})));
   std::memset(memory.get(), 1, all);
   const auto pass = [&] {
-    std::vector<std::thread> others;
+    const auto start = std::chrono::steady_clock::now();
+    std::vector<std::jthread> others;  // joined even if one cannot start
     for (int i = 1; i < n_threads; ++i) {
       others.emplace_back(table.peaks.read, memory.get() + part * static_cast<size_t>(i), part);
     }
     table.peaks.read(memory.get(), part);
-    for (std::thread& other : others) other.join();
+    others.clear();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
-  double best = seconds(pass);
-  for (int i = 0; i < 4; ++i) best = std::min(best, seconds(pass));
+  double best = pass();
+  for (int i = 0; i < 4; ++i) best = std::min(best, pass());
   return static_cast<double>(all) / best / 1e9;
 }
 

@@ -13,7 +13,7 @@ struct Peaks {
   double read_gb_s;                                     // all threads together, each its own part
 };
 
-// Takes about 0.1 s and two reads of n_bytes of memory; use several times the last cache's size.
+// Takes about 0.1 s and six passes over n_bytes of memory; use several times the last cache's size.
 Peaks measure_peaks(const KernelTable& table, int n_threads, size_t n_bytes);
 
 }  // namespace edgelm
