@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgelm import cli, hub
+from edgelm import cli, hub, memory
 from edgelm.cli import info, run
 from edgelm.cli.terminal import ProgressBar, printable, size
 from edgelm.graph import Graph, KvLayer
@@ -194,16 +194,16 @@ def test_kv_bytes_are_what_the_cache_takes(tiny):
     file, graph = open_gguf(tiny), Graph()
     graph.output("logits", build(graph, Meta(file), Weights(file, graph)))
     plan = graph.compile(n_batch=32, max_rows=1, n_threads=1)
-    assert info.kv_bytes(graph.kv_layers, 640, "f16") == 640 * plan.kv_bytes_per_token
+    assert memory.kv_bytes(graph.kv_layers, 640, "f16") == 640 * plan.kv_bytes_per_token
     cache = plan.kv_cache(n_ctx=640, n_parallel=1, kv_type="q8_0")
-    assert info.kv_bytes(graph.kv_layers, 640, "q8_0") <= cache.reserved_bytes
+    assert memory.kv_bytes(graph.kv_layers, 640, "q8_0") <= cache.reserved_bytes
 
 
 def test_a_windowed_layer_stops_growing():
     layers = [KvLayer(0, 1, 256, 512)]
-    assert info.kv_bytes(layers, 256, "f16") == 2 * 256 * 256 * 2
-    assert info.kv_bytes(layers, 1 << 20, "f16") == 2 * 640 * 256 * 2
-    assert info.kv_bytes([KvLayer(0, 2, 80, 0)], 1, "q8_0") == 2 * 64 * 2 * (80 + 2 * 3)
+    assert memory.kv_bytes(layers, 256, "f16") == 2 * 256 * 256 * 2
+    assert memory.kv_bytes(layers, 1 << 20, "f16") == 2 * 640 * 256 * 2
+    assert memory.kv_bytes([KvLayer(0, 2, 80, 0)], 1, "q8_0") == 2 * 64 * 2 * (80 + 2 * 3)
 
 
 # --- run ---

@@ -203,7 +203,7 @@ def test_moe_does_not_depend_on_its_batch():
     assert all(np.array_equal(r, results[0]) for r in results)
 
 
-# --- errors at the call that is wrong --------------------------------------------------------------
+# --- errors at the call that is wrong -----------------------------------------------------------
 
 
 def test_wrong_shapes_name_what_got_and_expected(rng):

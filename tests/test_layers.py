@@ -16,7 +16,7 @@ PYTHON_LAYERS = (
     {"errors"},
     {"options", "pretokenizers"},
     {"gguf", "graph", "rope", "tokenizer", "samplers", "chat", "hub"},
-    {"meta", "weights", "reference"},
+    {"memory", "meta", "weights", "reference"},
     {"arch"},
     {"model"},
     {"engine"},

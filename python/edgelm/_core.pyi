@@ -213,7 +213,8 @@ def measure_peaks(isa: str, n_threads: int = 1, n_bytes: int = 1 << 28) -> dict[
     """What the machine can do at best with that ISA's instructions; about 0.2 s.
 
     "clock_hz"; multiply-accumulates a cycle of one core, operands in registers and products not
-    summed: "u8s8_mac_cycle", "i16_mac_cycle", "f32_mac_cycle" (summed); and "read_gb_s", n_bytes of memory read by n_threads together.
+    summed: "u8s8_mac_cycle", "i16_mac_cycle", "f32_mac_cycle" (summed); and "read_gb_s", n_bytes
+    of memory read by n_threads together.
     """
 
 class RowKernels:

@@ -14,6 +14,7 @@ from .arch import build
 from .errors import ModelFormatError
 from .gguf import open_gguf
 from .graph import CancelFlag, Graph, KvCache, Plan
+from .memory import check_cache_fits, physical_bytes
 from .meta import Meta
 from .tokenizer import Tokenizer
 from .weights import Weights
@@ -84,7 +85,8 @@ def open_network(
     """Load a GGUF file: read its header, write its graph, pack its weights.
 
     Costs about one read of the file. Raises ModelFormatError or UnsupportedModelError for the file,
-    OSError if it can't be read, ValueError for the arguments.
+    OSError if it can't be read, ValueError for the arguments, MemoryError if the KV cache of one
+    whole context is more than the machine has.
     """
     if kv_type not in KV_TYPES:
         raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")
@@ -100,6 +102,8 @@ def open_network(
             f"{file.path}: the tokenizer has {tokenizer.vocab_size:,} tokens but the output layer "
             f"only {vocab_size:,} rows."
         )
+    weight_bytes = sum(t.n_bytes for t in file.tensors)
+    check_cache_fits(graph.kv_layers, meta.n_ctx, kv_type, weight_bytes, physical_bytes())
     plan = graph.compile(
         n_batch=min(n_batch, meta.n_ctx),
         max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * vocab_size))),

@@ -10,12 +10,12 @@ import argparse
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import hub
+from ..memory import kv_bytes
 from .terminal import ProgressBar, printable, size, table
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 HELP = "show what a file holds and what it costs"
 
 CONTEXTS = (512, 2048, 8192, 32768, 131072)
-KV_PAGE = 64  # tokens
-SCALE_WIDTH = 32  # values of a q8_0 cache that share a 2-byte scale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,22 +111,6 @@ def _kv_layers(file: GgufFile) -> tuple[list[KvLayer], int]:
     meta, graph = Meta(file), Graph()
     build(graph, meta, Weights(file, graph))
     return graph.kv_layers, meta.n_ctx_train
-
-
-def kv_bytes(layers: Sequence[KvLayer], n_tokens: int, kv_type: str) -> int:
-    """Bytes of the KV cache for one sequence: whole pages of 64 tokens, K and V.
-
-    A layer with a window keeps that and a page on each side, to roll back and to begin in.
-    """
-    total = 0
-    for layer in layers:
-        kept = min(n_tokens, layer.window + 2 * KV_PAGE) if layer.window else n_tokens
-        pages = -(-kept // KV_PAGE)
-        value_bytes = 2 * layer.head_width
-        if kv_type == "q8_0":
-            value_bytes = layer.head_width + 2 * -(-layer.head_width // SCALE_WIDTH)
-        total += 2 * pages * KV_PAGE * layer.n_kv_heads * value_bytes
-    return total
 
 
 def _tensors(file: GgufFile) -> str:
