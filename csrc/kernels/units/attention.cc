@@ -228,39 +228,52 @@ void softmax(const Task& task, int32_t start, const Tile& t, int32_t row) {
   task.total[row] = sum((total[0] + total[1]) + (total[2] + total[3]));
 }
 
+// Calls f(page, tile) for the pages of the block that any row sees. The tile after the last is
+// `after`, or null.
+template <class F>
+void each_page(const Task& task, int32_t block, size_t offset, const uint8_t* after, F f) {
+  const uint8_t* const* pages = task.a.pages + block * kPagesPerBlock;
+  for (int32_t page = 0; page < kPagesPerBlock; ++page) {
+    if (!task.sees(page)) continue;
+    const bool last = page + 1 == kPagesPerBlock || !task.sees(page + 1);
+    const uint8_t* tile = pages[page] + offset;
+    const uint8_t* next = last ? after : pages[page + 1] + offset;
+    f(page, Tiles{tile, next != nullptr ? next : tile});
+  }
+}
+
 // Fills sums, greatest and total with block `block`'s part of every row.
 void sum_block(const Task& task, int32_t block) {
   const AttentionArgs& a = task.a;
   const int32_t start = block * kAttentionBlock, c = task.c;
-  const uint8_t* const* pages = a.pages + block * kPagesPerBlock;
   task.find_tiles(start);
-  for (int32_t page = 0; page < kPagesPerBlock; ++page) {
-    if (!task.sees(page)) continue;
-    const uint8_t* tile = pages[page] + a.k_offset;
+  const int32_t first = task.tiles[0].begin / kPageTokens;  // a page that a row sees, if any does
+  const uint8_t* values = a.pages[block * kPagesPerBlock + first] + a.v_offset;
+  each_page(task, block, a.k_offset, values, [&](int32_t page, Tiles t) {
     if (a.type == KvType::kF16) {
       score_page(task, page, [=](int32_t row, int32_t column) {
-        return f16_columns(tile, kPageTokens, row, column);
+        return f16_columns(t, kPageTokens, row, column);
       });
     } else {
-      score_page(task, page, [=](int32_t, int32_t column) { return q8_keys(tile, c, column); });
+      score_page(task, page, [=](int32_t, int32_t column) { return q8_keys(t, c, column); });
     }
-  }
+  });
   for (int32_t i = 0; i < task.n_tiles; ++i) {
     const Tile& t = task.tiles[i];
     for (int32_t row = t.row; row < t.row + t.n; ++row) softmax(task, start, t, row);
   }
   __builtin_memset(task.sums, 0, static_cast<size_t>(task.rows) * c * sizeof(float));
-  for (int32_t page = 0; page < kPagesPerBlock; ++page) {
-    if (!task.sees(page)) continue;
-    const uint8_t* tile = pages[page] + a.v_offset;
+  const bool more = block + 1 < a.end_block;
+  const uint8_t* keys = more ? a.pages[(block + 1) * kPagesPerBlock] + a.k_offset : nullptr;
+  each_page(task, block, a.v_offset, keys, [&](int32_t page, Tiles t) {
     if (a.type == KvType::kF16) {
       sum_page(task, page,
-               [=](int32_t row, int32_t column) { return f16_columns(tile, c, row, column); });
+               [=](int32_t row, int32_t column) { return f16_columns(t, c, row, column); });
     } else {
       sum_page(task, page,
-               [=](int32_t row, int32_t column) { return q8_values(tile, c, row, column); });
+               [=](int32_t row, int32_t column) { return q8_values(t, c, row, column); });
     }
-  }
+  });
 }
 
 // Takes one more block into a row's softmax over the blocks before it. The scalars go through the
