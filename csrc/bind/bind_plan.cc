@@ -26,7 +26,8 @@ using Ids = py::array_t<int32_t, py::array::c_style>;
 using Floats = py::array_t<float, py::array::c_style>;
 using WeightPtr = std::shared_ptr<Weight>;
 
-// The graph as Python builds it: each tensor of a file becomes one Weight however often it is asked for.
+// The graph as Python builds it: each tensor of a file becomes one Weight however often it is asked
+// for.
 struct PyGraph {
   Graph graph;
   std::map<std::pair<const void*, std::string>, WeightPtr> weights;
@@ -146,8 +147,8 @@ PyValue add(const std::shared_ptr<PyGraph>& self, const std::string& op,
     check(input.owner == self, op, ": an input belongs to another graph");
     ids.push_back(input.id);
   }
-  return {self, self->graph.add(op, std::move(ids), {weights.begin(), weights.end()},
-                                attrs_of(attrs))};
+  return {self,
+          self->graph.add(op, std::move(ids), {weights.begin(), weights.end()}, attrs_of(attrs))};
 }
 
 std::unique_ptr<Plan> compile(const PyGraph& self, int n_batch, int max_rows, int n_threads) {
@@ -164,8 +165,8 @@ std::span<const int32_t> ids_of(const Ids& array, const char* name) {
 }
 
 Batch batch_of(const Ids& tokens, const Ids& positions, const Ids& sequences, const Ids& wanted) {
-  return {ids_of(tokens, "tokens"), ids_of(positions, "positions"),
-          ids_of(sequences, "sequences"), ids_of(wanted, "wanted")};
+  return {ids_of(tokens, "tokens"), ids_of(positions, "positions"), ids_of(sequences, "sequences"),
+          ids_of(wanted, "wanted")};
 }
 
 py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positions,
@@ -230,9 +231,8 @@ py::list profile(Plan& self) {
   for (const StepProfile& step : self.profile()) {
     using py::literals::operator""_a;
     steps.append(py::dict("name"_a = step.name, "node"_a = step.node, "ns"_a = step.ns,
-                          "wait_ns"_a = step.wait_ns, "bytes"_a = step.bytes,
-                          "macs"_a = step.macs, "runs"_a = step.runs,
-                          "barrier"_a = step.barrier));
+                          "wait_ns"_a = step.wait_ns, "bytes"_a = step.bytes, "macs"_a = step.macs,
+                          "runs"_a = step.runs, "barrier"_a = step.barrier));
   }
   return steps;
 }
@@ -259,30 +259,34 @@ void plan(py::module_& m) {
   py::class_<PyGraph, std::shared_ptr<PyGraph>>(m, "Graph")
       .def(py::init<>())
       .def("weight", &file_weight, py::arg("file"), py::arg("name"))
-      .def("constant",
-           [](const PyGraph&, const std::string& name, const Floats& array) {
-             return constant(name, array);
-           },
-           py::arg("name"), py::arg("array"))
-      .def("input",
-           [](const std::shared_ptr<PyGraph>& self, const std::string& name) {
-             return PyValue{self, self->graph.input(name)};
-           },
-           py::arg("name"))
+      .def(
+          "constant",
+          [](const PyGraph&, const std::string& name, const Floats& array) {
+            return constant(name, array);
+          },
+          py::arg("name"), py::arg("array"))
+      .def(
+          "input",
+          [](const std::shared_ptr<PyGraph>& self, const std::string& name) {
+            return PyValue{self, self->graph.input(name)};
+          },
+          py::arg("name"))
       .def("add", &add, py::arg("op"), py::arg("inputs"), py::arg("weights"), py::arg("attrs"))
-      .def("output",
-           [](const std::shared_ptr<PyGraph>& self, const std::string& name, const PyValue& value) {
-             check(value.owner == self, "output '", name, "' belongs to another graph");
-             self->graph.output(name, value.id);
-           },
-           py::arg("name"), py::arg("value"))
+      .def(
+          "output",
+          [](const std::shared_ptr<PyGraph>& self, const std::string& name, const PyValue& value) {
+            check(value.owner == self, "output '", name, "' belongs to another graph");
+            self->graph.output(name, value.id);
+          },
+          py::arg("name"), py::arg("value"))
       .def("compile", &compile, py::kw_only(), py::arg("n_batch"), py::arg("max_rows"),
            py::arg("n_threads"));
 
   py::class_<CancelFlag>(m, "CancelFlag")
       .def(py::init<>())
       .def("set", [](CancelFlag& flag) { flag.set.store(true, std::memory_order_relaxed); })
-      .def("is_set", [](const CancelFlag& flag) { return flag.set.load(std::memory_order_relaxed); });
+      .def("is_set",
+           [](const CancelFlag& flag) { return flag.set.load(std::memory_order_relaxed); });
 
   py::class_<Plan>(m, "Plan")
       .def_property_readonly("isa", &Plan::isa)

@@ -22,8 +22,7 @@ std::byte* allocate(size_t bytes) {
   void* data = _aligned_malloc(bytes, kAlign);
   if (data != nullptr) std::memset(data, 0, bytes);
 #else
-  void* data =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) data = nullptr;
 #ifdef MADV_HUGEPAGE
   constexpr size_t kHugePage = 2 << 20;
@@ -78,9 +77,8 @@ ArenaLayout lay_out(std::span<const Lifetime> buffers) {
     }
     layout.offsets[i] = offset;
     layout.bytes = std::max(layout.bytes, offset + bytes);
-    const auto at = std::upper_bound(placed.begin(), placed.end(), offset, [&](size_t o, size_t j) {
-      return o < layout.offsets[j];
-    });
+    const auto at = std::upper_bound(placed.begin(), placed.end(), offset,
+                                     [&](size_t o, size_t j) { return o < layout.offsets[j]; });
     placed.insert(at, i);
   }
   return layout;

@@ -11,7 +11,8 @@ namespace edgelm {
 // A value's first axis: the batch's T tokens, or the R rows of it that are wanted.
 enum class Axis : uint8_t { kTokens, kRows };
 
-// (T, D), (R, V), (T, H, C): a symbolic first axis, then widths that are known when a graph is built.
+// (T, D), (R, V), (T, H, C): a symbolic first axis, then widths that are known when a graph is
+// built.
 struct Shape {
   Axis axis = Axis::kTokens;
   std::vector<int> widths;

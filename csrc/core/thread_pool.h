@@ -32,7 +32,8 @@ class Barrier {
 // different plans do not wait for each other. Between runs the threads sleep.
 class ThreadPool {
  public:
-  // The pool of this process; a child of fork() gets a new one, since threads do not survive a fork.
+  // The pool of this process; a child of fork() gets a new one, since threads do not survive a
+  // fork.
   static ThreadPool& instance();
 
   ThreadPool();
@@ -40,9 +41,9 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Calls body(i) for each i in [0, n_threads), at the same time, body(0) on the calling thread, and
-  // returns when all have returned. The first exception that a body throws is thrown here; bodies
-  // that wait for each other must not throw. Throws kMemory if a thread cannot be started.
+  // Calls body(i) for each i in [0, n_threads), at the same time, body(0) on the calling thread,
+  // and returns when all have returned. The first exception that a body throws is thrown here;
+  // bodies that wait for each other must not throw. Throws kMemory if a thread cannot be started.
   void run(int n_threads, const std::function<void(int)>& body);
 
   int n_workers() const;  // started so far

@@ -12,8 +12,8 @@ struct NamedKind {
   GluKind kind;
 };
 constexpr NamedKind kGluKinds[] = {
-    {"silu", GluKind::kSilu},           {"gelu", GluKind::kGelu},   {"gelu_tanh", GluKind::kGeluTanh},
-    {"relu", GluKind::kRelu},           {"relu2", GluKind::kRelu2}, {"sigmoid", GluKind::kSigmoid},
+    {"silu", GluKind::kSilu}, {"gelu", GluKind::kGelu},   {"gelu_tanh", GluKind::kGeluTanh},
+    {"relu", GluKind::kRelu}, {"relu2", GluKind::kRelu2}, {"sigmoid", GluKind::kSigmoid},
     {"tanh", GluKind::kTanh},
 };
 
@@ -34,8 +34,8 @@ float finite(std::string_view name, const Attr& value) {
 int in_range(std::string_view name, const Attr& value, int min, int max) {
   const auto* integer = std::get_if<int64_t>(&value);
   check(integer != nullptr, "attribute '", name, "' must be an integer");
-  check(*integer >= min && *integer <= max, "attribute '", name, "' is ", *integer,
-        ", expected ", min, " to ", max);
+  check(*integer >= min && *integer <= max, "attribute '", name, "' is ", *integer, ", expected ",
+        min, " to ", max);
   return static_cast<int>(*integer);
 }
 

@@ -5,7 +5,8 @@
 
 namespace edgelm {
 
-// The tokens of one run: grouped by sequence, positions rising and continuing each sequence's cache.
+// The tokens of one run: grouped by sequence, positions rising and continuing each sequence's
+// cache.
 struct Batch {
   std::span<const int32_t> token;     // T ids
   std::span<const int32_t> position;  // T

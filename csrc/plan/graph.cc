@@ -5,8 +5,8 @@
 namespace edgelm {
 
 int Graph::input(std::string_view name) {
-  check(name == "tokens" || name == "positions", "a graph has the inputs tokens and positions, not '",
-        name, "'");
+  check(name == "tokens" || name == "positions",
+        "a graph has the inputs tokens and positions, not '", name, "'");
   ValueType type{ValueKind::kIds, Shape{Axis::kTokens, {}}, -1};
   values_.push_back({type, nullptr, std::string(name)});
   return n_values() - 1;

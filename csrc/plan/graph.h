@@ -15,9 +15,9 @@ namespace edgelm {
 // One op as it was added. Values are numbered: the graph's inputs, then each node's only result.
 struct Node {
   std::shared_ptr<const Op> op;
-  std::vector<int> inputs;                              // value ids
-  std::vector<std::shared_ptr<const Weight>> weights;   // null where absent
-  int result;                                           // value id
+  std::vector<int> inputs;                             // value ids
+  std::vector<std::shared_ptr<const Weight>> weights;  // null where absent
+  int result;                                          // value id
 };
 
 // Ops in the order in which they were added; shapes are checked by add().

@@ -120,8 +120,7 @@ WeightStore::WeightStore(const Lowering& lowering, int n_threads, const Poll& po
     if (table != entries_.end()) {
       table->second->loaded.packed = loaded.packed;
       table->second->loaded.group_bytes = loaded.group_bytes;
-      table->second->loaded.unpack_row =
-          kernels_.weight[static_cast<int>(loaded.type)].unpack_row;
+      table->second->loaded.unpack_row = kernels_.weight[static_cast<int>(loaded.type)].unpack_row;
     }
   }
 

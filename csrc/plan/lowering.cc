@@ -28,9 +28,9 @@ Lowering::Lowering(const Graph& graph, const KernelTable& kernels) : kernels_(ke
     const int value = output.value;
     const bool taken = std::find(outputs_.begin(), outputs_.end(), value) != outputs_.end();
     const bool view = values_[static_cast<size_t>(value)].storage != value;
-    const bool in_place = !taken && !view &&
-                          graph.producer(value)->partition(Regime::kSmall).split !=
-                              Split::kReplicated;
+    const bool in_place =
+        !taken && !view &&
+        graph.producer(value)->partition(Regime::kSmall).split != Split::kReplicated;
     outputs_.push_back(in_place ? value : copied(value));
   }
 }

@@ -20,9 +20,9 @@ struct LoweredStep {
 // A lowered value: the graph's own, or one derived from it. Views point to what they view.
 struct LoweredValue {
   ValueType type;
-  int storage;           // the id of the value whose rows it lies in; itself unless it is a view
-  size_t offset_bytes;   // into those rows
-  size_t row_bytes;      // of its own row
+  int storage;          // the id of the value whose rows it lies in; itself unless it is a view
+  size_t offset_bytes;  // into those rows
+  size_t row_bytes;     // of its own row
 };
 
 // Turns a graph's nodes into steps, one node after the other.

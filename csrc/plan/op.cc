@@ -83,6 +83,14 @@ Range column_part(const Partition& partition, int row_width, int i, int n) {
           std::min(units.end * partition.unit, row_width)};
 }
 
+double Op::bytes(std::span<const LoadedWeight* const> weights, int) const {
+  double sum = 0;
+  for (const LoadedWeight* weight : weights) {
+    if (weight != nullptr) sum += static_cast<double>(weight->n_bytes());
+  }
+  return sum;
+}
+
 void Op::lower(Lowering& lowering) const { lowering.emit(lowering.node().inputs); }
 
 }  // namespace edgelm

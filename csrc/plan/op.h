@@ -27,7 +27,8 @@ enum class ValueKind : uint8_t { kFloats, kBytes, kIds, kKv };
 struct ValueType {
   ValueKind kind = ValueKind::kFloats;
   Shape shape;
-  int view_offset = -1;  // >= 0: a view of input 0's rows from this float on, with no step of its own
+  int view_offset =
+      -1;  // >= 0: a view of input 0's rows from this float on, with no step of its own
 };
 
 // An input as infer() sees it.
@@ -105,8 +106,8 @@ struct StepContext {
   int thread, n_threads;
   int phase;
   std::atomic<int>* chunks;  // taken so far in this phase
-  int n_rows;       // of the result: T or R; never 0
-  int row_width;    // of the result, in floats
+  int n_rows;                // of the result: T or R; never 0
+  int row_width;             // of the result, in floats
   std::span<const Rows> in;
   Rows out;
   std::span<const LoadedWeight* const> weights;  // null where absent
@@ -147,10 +148,11 @@ class Op {
   // Does this thread's part of c.phase. It may throw: the run then ends with that exception.
   virtual void run(const StepContext& c) const = 0;
 
-  // For profiles: the kernel's name without its ISA, as in "matvec-q4_1", and the multiply-adds of a
-  // run on that many rows.
+  // For profiles: the kernel's name without its ISA, as in "matvec-q4_1", and the multiply-adds and
+  // the bytes of weights of a run on that many rows.
   virtual std::string kernel(std::span<const LoadedWeight* const>, Regime) const { return name_; }
   virtual double macs(std::span<const LoadedWeight* const>, int /*n_rows*/) const { return 0; }
+  virtual double bytes(std::span<const LoadedWeight* const> weights, int n_rows) const;
 
   const std::string& name() const { return name_; }
 

@@ -97,8 +97,8 @@ void Plan::check_batch(const Batch& batch) const {
         " positions for ", n, " tokens");
   check(batch.sequence.size() == batch.token.size(), "got ", batch.sequence.size(),
         " sequences for ", n, " tokens");
-  check(batch.n_rows() <= limits_.max_rows, "got ", batch.n_rows(), " wanted rows, expected at most ",
-        limits_.max_rows);
+  check(batch.n_rows() <= limits_.max_rows, "got ", batch.n_rows(),
+        " wanted rows, expected at most ", limits_.max_rows);
   for (size_t i = 0; i < batch.wanted.size(); ++i) {
     check(batch.wanted[i] >= 0 && batch.wanted[i] < n, "wanted index ", batch.wanted[i],
           " is outside the batch of ", n, " tokens");
@@ -171,7 +171,8 @@ Rows Plan::locate(const Place& place, const Active& active, int thread) const {
 // stop that one thread saw before a barrier is seen by all after it.
 void Plan::walk(const Schedule& schedule, const Active& active, int thread) {
   const bool timed = profiling_ && thread == 0;
-  std::byte* const own = arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(thread);
+  std::byte* const own =
+      arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(thread);
   std::array<Rows, kMaxInputs> in;
   for (size_t s = 0; s < schedule.steps.size(); ++s) {
     const Step& step = schedule.steps[s];
@@ -210,7 +211,8 @@ void Plan::walk(const Schedule& schedule, const Active& active, int thread) {
       Timing& timing = active.timings[s];
       timing.wait_ns += ns_between(start, ready);
       timing.ns += ns_between(ready, Clock::now());
-      timing.rows += n_rows;
+      timing.macs += step.op->macs(step.weights, n_rows);
+      timing.bytes += step.op->bytes(step.weights, n_rows);
       ++timing.runs;
     }
     if (active.trace != nullptr) {
@@ -229,8 +231,8 @@ void Plan::keep(int value, const Schedule& schedule, const Active& active) const
     Traced& traced = (*active.trace)[id];
     traced.shape = lowered.type.shape;
     if (lowered.type.kind != ValueKind::kFloats) continue;
-    traced.n_rows = traced.shape.axis == Axis::kTokens ? active.batch.n_tokens()
-                                                       : active.batch.n_rows();
+    traced.n_rows =
+        traced.shape.axis == Axis::kTokens ? active.batch.n_tokens() : active.batch.n_rows();
     const Rows rows = locate(schedule.places[id], active, 0);
     const auto width = static_cast<size_t>(traced.shape.row_width());
     traced.values.resize(static_cast<size_t>(traced.n_rows) * width);
@@ -263,17 +265,8 @@ std::vector<StepProfile> Plan::profile() {
       profile.wait_ns = timing.wait_ns;
       profile.runs = timing.runs;
       profile.barrier = step.barrier;
-      profile.macs = step.op->macs(step.weights, 1) * static_cast<double>(timing.rows);
-      for (const LoadedWeight* weight : step.weights) {
-        if (weight == nullptr) continue;
-        const size_t matrices = static_cast<size_t>(weight->n_matrices) * weight->matrix_bytes;
-        const size_t floats = weight->floats == nullptr
-                                  ? 0
-                                  : static_cast<size_t>(weight->n) *
-                                        static_cast<size_t>(weight->k) * sizeof(float);
-        profile.bytes += static_cast<double>((matrices + floats)) *
-                         static_cast<double>(timing.runs);
-      }
+      profile.macs = timing.macs;
+      profile.bytes = timing.bytes;
       profiles.push_back(std::move(profile));
       timing = {};
     }

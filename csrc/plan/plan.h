@@ -31,11 +31,11 @@ struct Traced {
 
 // Since profile() was last called.
 struct StepProfile {
-  std::string name;    // of the kernel: matvec-q4_1-avx2
-  int node = -1;       // in the order of Graph::add; -1 for a derived step
-  int64_t ns = 0;      // on the caller's thread
+  std::string name;     // of the kernel: matvec-q4_1-avx2
+  int node = -1;        // in the order of Graph::add; -1 for a derived step
+  int64_t ns = 0;       // on the caller's thread
   int64_t wait_ns = 0;  // at the barrier before it
-  double bytes = 0;    // of weights
+  double bytes = 0;     // of weights
   double macs = 0;
   int64_t runs = 0;
   bool barrier = false;
@@ -74,7 +74,7 @@ class Plan {
  private:
   struct Timing {
     int64_t ns = 0, wait_ns = 0, runs = 0;
-    int64_t rows = 0;
+    double bytes = 0, macs = 0;
   };
   struct Active;
 

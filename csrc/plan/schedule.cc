@@ -11,7 +11,7 @@ namespace {
 // in steps for what each has for itself.
 struct Use {
   const Step* writer = nullptr;
-  int first = 0, last = 0;            // barriers passed at its first write and its last use
+  int first = 0, last = 0;  // barriers passed at its first write and its last use
   int first_step = 0, last_step = 0;
 };
 
@@ -47,8 +47,8 @@ class Builder {
     step.op = lowered.op;
     for (size_t i = 0; i < lowered.weights.size(); ++i) {
       const auto& weight = lowered.weights[i];
-      step.weights.push_back(
-          weight ? &weights_.get(*weight, op.weight_use(static_cast<int>(i))) : nullptr);
+      step.weights.push_back(weight ? &weights_.get(*weight, op.weight_use(static_cast<int>(i)))
+                                    : nullptr);
     }
     const LoweredValue& result = value(lowered.result);
     step.partition = op.partition(regime);
@@ -71,9 +71,8 @@ class Builder {
       use(input).last = now_;
       use(input).last_step = index;
     }
-    const StepMemory memory =
-        op.memory({lowering_.kernels(), step.weights, regime, max_rows(step.axis),
-                   limits_.n_threads});
+    const StepMemory memory = op.memory(
+        {lowering_.kernels(), step.weights, regime, max_rows(step.axis), limits_.n_threads});
     step.shared_bytes = memory.shared_bytes;
     step.thread_bytes = memory.thread_bytes;
     schedule_.steps.push_back(std::move(step));
@@ -123,8 +122,7 @@ class Builder {
         continue;
       }
       place.stride_bytes = aligned(v.row_bytes);
-      const size_t bytes =
-          place.stride_bytes * static_cast<size_t>(max_rows(v.type.shape.axis));
+      const size_t bytes = place.stride_bytes * static_cast<size_t>(max_rows(v.type.shape.axis));
       if (used.writer->partition.split == Split::kReplicated) {
         place.space = Place::Space::kThread;
         own.push_back({bytes, used.first_step, used.last_step});

@@ -15,7 +15,7 @@ struct Place {
   Space space = Space::kNone;
   size_t offset = 0;  // in the space; kOutput: in a row of the output
   size_t stride_bytes = 0;
-  int output = 0;     // kOutput: which
+  int output = 0;  // kOutput: which
 };
 
 struct Step {
@@ -23,13 +23,13 @@ struct Step {
   std::vector<const LoadedWeight*> weights;
   Partition partition;
   int n_phases;
-  int first_counter;     // of its phases
-  bool barrier;          // before it
+  int first_counter;  // of its phases
+  bool barrier;       // before it
   std::vector<Place> in;
   Place out;
-  Axis axis;             // of its result
-  int row_width;         // of its result, in floats
-  int value;             // its result
+  Axis axis;                           // of its result
+  int row_width;                       // of its result, in floats
+  int value;                           // its result
   size_t shared_offset, shared_bytes;  // its memory
   size_t thread_offset, thread_bytes;
 };

@@ -14,6 +14,12 @@ std::ostream& operator<<(std::ostream& out, const Weight& weight) {
   return out << ")";
 }
 
+size_t LoadedWeight::n_bytes() const {
+  const auto matrices = static_cast<size_t>(n_matrices);
+  if (floats != nullptr) return matrices * static_cast<size_t>(n) * static_cast<size_t>(k) * 4;
+  return matrix_bytes != 0 ? matrices * matrix_bytes : row_bytes(type, k);
+}
+
 size_t LoadedWeight::table_scratch_bytes() const {
   return unpack_row != nullptr || file == nullptr ? 0 : row_bytes(type, k);
 }

@@ -19,10 +19,10 @@ class File;
 struct Weight {
   std::string name;
   QuantType type = QuantType::f32;
-  std::vector<int> shape;               // rows first: (K), (N, K) or (E, N, K)
-  std::shared_ptr<const File> file;     // null for a constant
-  uint64_t offset = 0;                  // of its first byte in the file
-  std::vector<float> constant;          // its values if there is no file
+  std::vector<int> shape;            // rows first: (K), (N, K) or (E, N, K)
+  std::shared_ptr<const File> file;  // null for a constant
+  uint64_t offset = 0;               // of its first byte in the file
+  std::vector<float> constant;       // its values if there is no file
 
   int k() const { return shape.back(); }
   int n() const { return shape.size() < 2 ? 1 : shape[shape.size() - 2]; }
@@ -31,7 +31,8 @@ struct Weight {
 
 std::ostream& operator<<(std::ostream& out, const Weight& weight);  // 'blk.0.attn_q' (576, 576)
 
-// What an op needs of a weight; a weight that several ops use is loaded once for each distinct need.
+// What an op needs of a weight; a weight that several ops use is loaded once for each distinct
+// need.
 enum class WeightUse : uint8_t {
   kPacked,  // groups of 16 rows, for matmul
   kFloats,  // plain float32, all of it: norms, biases, frequencies
@@ -43,7 +44,7 @@ struct LoadedWeight {
   QuantType type = QuantType::f32;
   int n = 0, k = 0, n_matrices = 1;
 
-  const float* floats = nullptr;    // kFloats: n_matrices * n * k values
+  const float* floats = nullptr;  // kFloats: n_matrices * n * k values
 
   const uint8_t* packed = nullptr;  // kPacked, and kTable if the weight is packed anyway
   size_t group_bytes = 0;           // of 16 packed rows
@@ -54,6 +55,8 @@ struct LoadedWeight {
   std::shared_ptr<const File> file;
   uint64_t offset = 0;
   const float* constant = nullptr;
+
+  size_t n_bytes() const;  // of all its matrices, as they lie in memory; of one row of a table
 
   // kTable: decodes one row into k floats. `scratch` holds table_scratch_bytes(). Throws kIo.
   void read_row(int row, std::span<std::byte> scratch, float* out) const;

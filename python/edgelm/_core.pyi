@@ -134,7 +134,7 @@ class Plan:
     def kv_cache(self, *, n_ctx: int, n_parallel: int, kv_type: str) -> KvCache: ...
     def run(
         self,
-        cache: KvCache,
+        cache: KvCache | None,
         tokens: Ids,
         positions: Ids,
         sequences: Ids,
@@ -149,11 +149,19 @@ class Plan:
         room, ValueError for ids or positions out of range, and what a signal handler raises.
         """
     def trace(
-        self, cache: KvCache, tokens: Ids, positions: Ids, sequences: Ids, wanted: Ids
+        self, cache: KvCache | None, tokens: Ids, positions: Ids, sequences: Ids, wanted: Ids
     ) -> list[Floats]:
-        """Run, and return every op's result in the order of `Graph.add`."""
+        """Run, and return every value of the graph in order: its inputs (empty), then each op's.
+
+        A value of shape ("T", 9, 64) comes as (T, 9, 64); a KV handle comes empty.
+        """
     def profile(self) -> list[dict[str, Any]]:
-        """Per step since the last call: {"name", "ns", "bytes", "macs", "runs", "barrier"}."""
+        """Per step since the last call; the first call only starts the recording.
+
+        {"name": the kernel, "node": index of its `Graph.add` or -1, "ns": on the caller's thread,
+        "wait_ns": at the barrier before it, "barrier": whether it has one, "bytes": of weights,
+        "macs", "runs"}.
+        """
 
 class KvCache:
     n_ctx: int

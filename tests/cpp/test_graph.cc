@@ -45,8 +45,8 @@ TEST(shapes_are_inferred) {
   EXPECT((t.graph.type(heads).shape == Shape{Axis::kTokens, {3, 16}}));
   const int rows = t.graph.add("rows", {t.x}, {}, {});
   EXPECT((t.graph.type(rows).shape == Shape{Axis::kRows, {64}}));
-  const int part = t.graph.add("slice", {q}, {},
-                               attrs({{"start", int64_t{16}}, {"width", int64_t{32}}}));
+  const int part =
+      t.graph.add("slice", {q}, {}, attrs({{"start", int64_t{16}}, {"width", int64_t{32}}}));
   EXPECT(t.graph.type(part).view_offset == 16);
 }
 

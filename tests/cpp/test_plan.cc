@@ -139,9 +139,8 @@ TEST(plan_stops_when_poll_says_so_or_throws) {
   float* const outputs[] = {logits.data(), hidden.data()};
   EXPECT(plan.run(ids.batch(), &cache, outputs, [] { return true; }) == Plan::Status::kCancelled);
   EXPECT(cache.length(ids.sequence[0]) == 0);
-  EXPECT_ERROR(ErrorKind::kIo, plan.run(ids.batch(), &cache, outputs, []() -> bool {
-    fail(ErrorKind::kIo, "seeded");
-  }));
+  EXPECT_ERROR(ErrorKind::kIo, plan.run(ids.batch(), &cache, outputs,
+                                        []() -> bool { fail(ErrorKind::kIo, "seeded"); }));
   EXPECT(cache.length(ids.sequence[0]) == 0);
   EXPECT(plan.run(ids.batch(), &cache, outputs, {}) == Plan::Status::kDone);
   EXPECT(cache.length(ids.sequence[0]) == kTokens);
@@ -149,7 +148,6 @@ TEST(plan_stops_when_poll_says_so_or_throws) {
 
 TEST(plan_loading_can_be_stopped) {
   const auto graph = Builder().build();
-  EXPECT_ERROR(ErrorKind::kIo, Plan(graph, {64, 64, 2}, []() -> bool {
-    fail(ErrorKind::kIo, "seeded");
-  }));
+  EXPECT_ERROR(ErrorKind::kIo,
+               Plan(graph, {64, 64, 2}, []() -> bool { fail(ErrorKind::kIo, "seeded"); }));
 }

@@ -24,7 +24,12 @@ class Embed final : public Op {
     return {0, size.weights[0]->table_scratch_bytes()};
   }
 
-  void check_batch(const Batch& batch, std::span<const LoadedWeight* const> weights) const override {
+  double bytes(std::span<const LoadedWeight* const> weights, int n_rows) const override {
+    return static_cast<double>(n_rows) * static_cast<double>(weights[0]->n_bytes());
+  }
+
+  void check_batch(const Batch& batch,
+                   std::span<const LoadedWeight* const> weights) const override {
     const auto ids = by_position_ ? batch.position : batch.token;
     const int n = weights[0]->n;
     for (size_t i = 0; i < ids.size(); ++i) {

@@ -31,11 +31,11 @@ class Cutter {
   size_t used_ = 0;
 };
 
-// A mixture of experts. With scores s(T, E) = softmax or sigmoid of x * router^T, each token goes to
-// the top_k experts by s + router_bias:
+// A mixture of experts. With scores s(T, E) = softmax or sigmoid of x * router^T, each token goes
+// to the top_k experts by s + router_bias:
 //   out(T, D) = scale * sum_e share(e) * down[e] * (kind(gate[e] * x) . (up[e] * x))
-// share is s, divided by its sum over the chosen experts if `normalize`. A token's experts are added
-// in the order of their numbers, so its result depends on no other token.
+// share is s, divided by its sum over the chosen experts if `normalize`. A token's experts are
+// added in the order of their numbers, so its result depends on no other token.
 class Moe final : public Op {
  public:
   ValueType infer(const OpArgs& args) override {
@@ -43,8 +43,8 @@ class Moe final : public Op {
     const Shape& x = args.floats(0);
     check(x.widths.size() == 1, "x must have the shape (T, D), got ", x);
     d_ = x.last();
-    const Weight &router = args.weight(kRouter), &gate = args.weight(kGate),
-                 &up = args.weight(kUp), &down = args.weight(kDown);
+    const Weight &router = args.weight(kRouter), &gate = args.weight(kGate), &up = args.weight(kUp),
+                 &down = args.weight(kDown);
     check(router.shape.size() == 2 && router.k() == d_, "router ", router,
           " must have the shape (E, ", d_, ")");
     n_experts_ = router.n();
@@ -99,13 +99,20 @@ class Moe final : public Op {
     const Shared s = cut(shared_cutter, c.kernels, c.weights, c.n_rows);
     const Own own = cut_own(own_cutter, c.n_rows);
     switch (c.phase) {
-      case 0: return score(c, s, own);
-      case 1: return choose(c, s);
-      case 2: return group(c, s);
-      case 3: return gather(c, s);
-      case 4: return hidden(c, s, own);
-      case 5: return quantize(c, s);
-      default: return combine(c, s, own);
+      case 0:
+        return score(c, s, own);
+      case 1:
+        return choose(c, s);
+      case 2:
+        return group(c, s);
+      case 3:
+        return gather(c, s);
+      case 4:
+        return hidden(c, s, own);
+      case 5:
+        return quantize(c, s);
+      default:
+        return combine(c, s, own);
     }
   }
 
@@ -114,6 +121,14 @@ class Moe final : public Op {
   }
   double macs(std::span<const LoadedWeight* const>, int n_rows) const override {
     return n_rows * static_cast<double>(d_) * (n_experts_ + 3.0 * top_k_ * f_);
+  }
+  // As if no two tokens chose the same expert.
+  double bytes(std::span<const LoadedWeight* const> weights, int n_rows) const override {
+    const double active = std::min(1.0, double{1} * n_rows * top_k_ / n_experts_);
+    const auto size = [&](int i) {
+      return static_cast<double>(weights[static_cast<size_t>(i)]->n_bytes());
+    };
+    return size(kRouter) + active * (size(kGate) + size(kUp) + size(kDown));
   }
 
  private:
@@ -130,15 +145,15 @@ class Moe final : public Op {
     float share;
   };
   struct Shared {
-    float* scores;     // (T, E)
-    Choice* choices;   // (T, top_k)
-    int* starts;       // (E + 1): expert e has the pairs [starts[e], starts[e + 1])
-    int* active;       // experts with pairs, and their number at [n_experts]
-    Pair* pairs;       // (P)
-    uint8_t* x_gate;   // (P) quantized rows of x
+    float* scores;    // (T, E)
+    Choice* choices;  // (T, top_k)
+    int* starts;      // (E + 1): expert e has the pairs [starts[e], starts[e + 1])
+    int* active;      // experts with pairs, and their number at [n_experts]
+    Pair* pairs;      // (P)
+    uint8_t* x_gate;  // (P) quantized rows of x
     uint8_t* x_up;
-    float* hidden;     // (P, F)
-    uint8_t* h_down;   // (P) quantized rows of hidden
+    float* hidden;    // (P, F)
+    uint8_t* h_down;  // (P) quantized rows of hidden
     size_t gate_stride, up_stride, down_stride;
   };
   struct Own {
@@ -298,12 +313,12 @@ class Moe final : public Op {
       float* out = s.hidden + first * f + static_cast<size_t>(chunk) * kPartStride;
       const Range columns = multiply(c, gate, e, chunk, s.x_gate + first * s.gate_stride,
                                      s.gate_stride, n, own.scratch, out, f);
-      multiply(c, up, e, chunk, s.x_up + first * s.up_stride, s.up_stride, n, own.scratch,
-               own.part, kPartStride);
+      multiply(c, up, e, chunk, s.x_up + first * s.up_stride, s.up_stride, n, own.scratch, own.part,
+               kPartStride);
       for (int r = 0; r < n; ++r) {
         float* row = out + static_cast<size_t>(r) * f;
-        c.kernels.gated(kind_, row, own.part + static_cast<size_t>(r) * kPartStride,
-                        columns.size(), row);
+        c.kernels.gated(kind_, row, own.part + static_cast<size_t>(r) * kPartStride, columns.size(),
+                        row);
       }
     }
   }
@@ -319,8 +334,8 @@ class Moe final : public Op {
     }
   }
 
-  // out = sum of share * down * hidden: chunks of all experts' columns, so that no two threads add to
-  // the same float.
+  // out = sum of share * down * hidden: chunks of all experts' columns, so that no two threads add
+  // to the same float.
   void combine(const StepContext& c, const Shared& s, const Own& own) const {
     const LoadedWeight& down = *c.weights[kDown];
     constexpr size_t kPartStride = kGroupsAtOnce * kGroupRows;
