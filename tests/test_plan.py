@@ -180,18 +180,29 @@ def test_a_full_cache_is_an_error_and_leaves_it_as_it_was(plain, ids):
 def test_a_file_that_shrinks_after_load_is_an_error(tmp_path, ids):
     """An untied table is read while running; then nothing was computed for the batch."""
     path = TinyLlama().write(tmp_path / "tiny.gguf")
-    plan, cache = compiled(path), None
+    plan = compiled(path)
     cache = cache_of(plan)
     owners = np.full(N_TOKENS, cache.create(), np.int32)
-    whole = path.read_bytes()
     with path.open("r+b") as file:
         file.truncate(3000)
     with pytest.raises(OSError, match=r"tiny\.gguf"):
         run(plan, cache, ids, owners)
     assert cache.length(owners[0]) == 0
-    with path.open("r+b") as file:
-        file.write(whole)
-    assert np.array_equal(run(plan, cache, ids, owners), all_logits(compiled(path), ids, 64))
+
+
+def test_a_file_that_changes_after_load_is_an_error(tmp_path, ids):
+    """Rows of another model would be read for the table, at the same size of the file."""
+    path = TinyLlama().write(tmp_path / "tiny.gguf")
+    plan = compiled(path)
+    want = all_logits(plan, ids, 64)
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(OSError, match=r"tiny\.gguf"):
+        all_logits(plan, ids, 64)
+    tied = compiled(TinyLlama(tied=True).write(path))
+    path.unlink()
+    assert all_logits(tied, ids, 64).shape == want.shape
 
 
 # --- one run at a time, and its end ---------------------------------------------------------------

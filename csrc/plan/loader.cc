@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <set>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -139,6 +140,11 @@ WeightStore::WeightStore(const Lowering& lowering, int n_threads, const Poll& po
     }
   });
   check(!state.finish(), "loading was cancelled");
+  std::set<const File*> files;
+  for (const auto& [key, entry] : entries_) files.insert(entry->weight->file.get());
+  for (const File* file : files) {
+    if (file != nullptr) file->check_unchanged();
+  }
 }
 
 WeightStore::~WeightStore() = default;

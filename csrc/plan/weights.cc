@@ -24,6 +24,10 @@ size_t LoadedWeight::table_scratch_bytes() const {
   return unpack_row != nullptr || file == nullptr ? 0 : row_bytes(type, k);
 }
 
+void LoadedWeight::check_unchanged() const {
+  if (unpack_row == nullptr && file != nullptr) file->check_unchanged();
+}
+
 void LoadedWeight::read_row(int row, std::span<std::byte> scratch, float* out) const {
   const auto index = static_cast<size_t>(row);
   if (unpack_row != nullptr) {

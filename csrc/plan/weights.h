@@ -61,6 +61,7 @@ struct LoadedWeight {
   // kTable: decodes one row into k floats. `scratch` holds table_scratch_bytes(). Throws kIo.
   void read_row(int row, std::span<std::byte> scratch, float* out) const;
   size_t table_scratch_bytes() const;
+  void check_unchanged() const;  // throws kIo if rows come from a file that is not what it was
 };
 
 }  // namespace edgelm

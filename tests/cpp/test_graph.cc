@@ -13,7 +13,7 @@ namespace {
 
 std::shared_ptr<Weight> weight(std::vector<int> shape) {
   auto made = std::make_shared<Weight>();
-  made->name = "w";
+  made->name = std::string("w");
   made->shape = std::move(shape);
   return made;
 }

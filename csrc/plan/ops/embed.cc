@@ -32,6 +32,7 @@ class Embed final : public Op {
                    std::span<const LoadedWeight* const> weights) const override {
     const auto ids = by_position_ ? batch.position : batch.token;
     const int n = weights[0]->n;
+    weights[0]->check_unchanged();
     for (size_t i = 0; i < ids.size(); ++i) {
       check(ids[i] >= 0 && ids[i] < n, by_position_ ? "position " : "token id ", ids[i],
             " at index ", i, " of the batch is out of range: the model has ", n,
