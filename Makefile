@@ -24,7 +24,7 @@ CPP := $(shell find csrc tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inl')
 PY := python tests bench tools
 
 run: .venv/built
-	@$(BIN)/edgelm run --stats "$$MODEL" "$$PROMPT"
+	@$(BIN)/edgelm run "$$MODEL" "$$PROMPT"
 
 build: .venv/built
 

@@ -20,7 +20,7 @@ LONG_FILES = {
 # What may be imported with edgelm besides the standard library: chat templates load jinja2 when a
 # chat is asked for.
 ALLOWED_IMPORTS = {"edgelm", "numpy"}
-MAX_IMPORT_MS = 150  # beyond NumPy's own; measured about 20
+MAX_IMPORT_MS = 250  # of processor time beyond NumPy's own, with what load() needs; measured: 60
 
 
 def size_faults(sizes: dict[str, int], reasons: dict[str, str]) -> list[str]:
@@ -66,6 +66,7 @@ def test_import_loads_only_numpy() -> None:
 import sys, json
 before = set(sys.modules)
 import edgelm
+edgelm.load, edgelm.Model
 print(json.dumps(sorted({m.split(".")[0] for m in set(sys.modules) - before})))
 """
     loaded = set(json.loads(run_python(code)))
@@ -80,9 +81,10 @@ def test_import_is_quick() -> None:
     code = """
 import time
 import numpy, numpy.typing
-start = time.perf_counter()
+start = time.process_time()
 import edgelm
-print(1000 * (time.perf_counter() - start))
+edgelm.load, edgelm.Model
+print(1000 * (time.process_time() - start))
 """
     best_ms = min(float(run_python(code)) for _ in range(3))
     assert best_ms < MAX_IMPORT_MS

@@ -74,52 +74,71 @@ void vector(py::module_& m) {
   py::class_<RowKernels>(m, "RowKernels")
       .def(py::init([](const std::string& isa) { return RowKernels{kernels(isa)}; }),
            py::arg("isa"))
-      .def("rms_norm",
-           [](const RowKernels& k, const Floats& x, const std::optional<Floats>& w, float eps) {
-             const float* weight = vector_of(w, width(x));
-             return each_row(x, [&](const float* row, int32_t d, float* out) {
-               k.table.rms_norm(row, weight, d, eps, out);
-             });
-           })
-      .def("layer_norm",
-           [](const RowKernels& k, const Floats& x, const std::optional<Floats>& w,
-              const std::optional<Floats>& b, float eps) {
-             const float* weight = vector_of(w, width(x));
-             const float* bias = vector_of(b, width(x));
-             return each_row(x, [&](const float* row, int32_t d, float* out) {
-               k.table.layer_norm(row, weight, bias, d, eps, out);
-             });
-           })
-      .def("add", [](const RowKernels& k, const Floats& a,
-                     const Floats& b) { return each_row(a, b, k.table.add); })
-      .def("mul", [](const RowKernels& k, const Floats& a,
-                     const Floats& b) { return each_row(a, b, k.table.mul); })
-      .def("scale",
-           [](const RowKernels& k, const Floats& x, float s) {
-             return each_row(x, [&](const float* row, int32_t d, float* out) {
-               k.table.scale(row, s, d, out);
-             });
-           })
-      .def("softcap",
-           [](const RowKernels& k, const Floats& x, float cap) {
-             return each_row(x, [&](const float* row, int32_t d, float* out) {
-               k.table.softcap(row, cap, d, out);
-             });
-           })
-      .def("activation",
-           [](const RowKernels& k, const std::string& name, const Floats& x) {
-             const GluKind kind = glu_kind(name);
-             return each_row(x, [&](const float* row, int32_t d, float* out) {
-               k.table.activation(kind, row, d, out);
-             });
-           })
-      .def("gated",
-           [](const RowKernels& k, const std::string& name, const Floats& gate, const Floats& up) {
-             const GluKind kind = glu_kind(name);
-             return each_row(gate, up, [&](const float* g, const float* u, int32_t d, float* out) {
-               k.table.gated(kind, g, u, d, out);
-             });
-           })
+      .def(
+          "rms_norm",
+          [](const RowKernels& k, const Floats& x, const std::optional<Floats>& w, float eps) {
+            const float* weight = vector_of(w, width(x));
+            return each_row(x, [&](const float* row, int32_t d, float* out) {
+              k.table.rms_norm(row, weight, d, eps, out);
+            });
+          },
+          py::arg("x"), py::arg("weight"), py::arg("eps"))
+      .def(
+          "layer_norm",
+          [](const RowKernels& k, const Floats& x, const std::optional<Floats>& w,
+             const std::optional<Floats>& b, float eps) {
+            const float* weight = vector_of(w, width(x));
+            const float* bias = vector_of(b, width(x));
+            return each_row(x, [&](const float* row, int32_t d, float* out) {
+              k.table.layer_norm(row, weight, bias, d, eps, out);
+            });
+          },
+          py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("eps"))
+      .def(
+          "add",
+          [](const RowKernels& k, const Floats& a, const Floats& b) {
+            return each_row(a, b, k.table.add);
+          },
+          py::arg("a"), py::arg("b"))
+      .def(
+          "mul",
+          [](const RowKernels& k, const Floats& a, const Floats& b) {
+            return each_row(a, b, k.table.mul);
+          },
+          py::arg("a"), py::arg("b"))
+      .def(
+          "scale",
+          [](const RowKernels& k, const Floats& x, float s) {
+            return each_row(
+                x, [&](const float* row, int32_t d, float* out) { k.table.scale(row, s, d, out); });
+          },
+          py::arg("x"), py::arg("s"))
+      .def(
+          "softcap",
+          [](const RowKernels& k, const Floats& x, float cap) {
+            return each_row(x, [&](const float* row, int32_t d, float* out) {
+              k.table.softcap(row, cap, d, out);
+            });
+          },
+          py::arg("x"), py::arg("cap"))
+      .def(
+          "activation",
+          [](const RowKernels& k, const std::string& name, const Floats& x) {
+            const GluKind kind = glu_kind(name);
+            return each_row(x, [&](const float* row, int32_t d, float* out) {
+              k.table.activation(kind, row, d, out);
+            });
+          },
+          py::arg("kind"), py::arg("x"))
+      .def(
+          "gated",
+          [](const RowKernels& k, const std::string& name, const Floats& gate, const Floats& up) {
+            const GluKind kind = glu_kind(name);
+            return each_row(gate, up, [&](const float* g, const float* u, int32_t d, float* out) {
+              k.table.gated(kind, g, u, d, out);
+            });
+          },
+          py::arg("kind"), py::arg("gate"), py::arg("up"))
       .def("rope", &rope, py::arg("x"), py::arg("cos_sin"), py::arg("interleaved"));
 }
 
