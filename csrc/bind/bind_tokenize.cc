@@ -137,12 +137,16 @@ void tokenize(py::module_& m) {
            py::arg("strip_after"), py::arg("keep_after"), py::arg("unknown"), py::arg("control"),
            py::arg("user_defined"))
       .def("__len__", [](const Tokenizer& t) { return t.vocabulary().size(); })
-      .def("find",
-           [](const Tokenizer& t, const std::string& name) { return t.vocabulary().named(name); }, py::arg("name"))
-      .def("token_bytes",
-           [](const Tokenizer& t, int64_t id) {
-             return py::bytes(std::string(t.vocabulary().bytes(checked(t, id))));
-           }, py::arg("id"))
+      .def(
+          "find",
+          [](const Tokenizer& t, const std::string& name) { return t.vocabulary().named(name); },
+          py::arg("name"))
+      .def(
+          "token_bytes",
+          [](const Tokenizer& t, int64_t id) {
+            return py::bytes(std::string(t.vocabulary().bytes(checked(t, id))));
+          },
+          py::arg("id"))
       .def("partition", &partition, py::arg("text"), py::arg("parse_special"))
       .def(
           "encode",

@@ -82,7 +82,7 @@ void vector(py::module_& m) {
               k.table.rms_norm(row, weight, d, eps, out);
             });
           },
-          py::arg("x"), py::arg("weight"), py::arg("eps"))
+          py::arg("x"), py::arg("w"), py::arg("eps"))
       .def(
           "layer_norm",
           [](const RowKernels& k, const Floats& x, const std::optional<Floats>& w,
@@ -93,7 +93,7 @@ void vector(py::module_& m) {
               k.table.layer_norm(row, weight, bias, d, eps, out);
             });
           },
-          py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("eps"))
+          py::arg("x"), py::arg("w"), py::arg("b"), py::arg("eps"))
       .def(
           "add",
           [](const RowKernels& k, const Floats& a, const Floats& b) {

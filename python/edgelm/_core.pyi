@@ -214,46 +214,6 @@ def kernel_addresses(isa: str) -> dict[str, int]:
 def quantize(isa: str, quant: str, x: Floats) -> Floats:
     """x as the kernels of that weight type see it: quantized, then decoded to floats again."""
 
-class RowKernels:
-    """One ISA's kernels over rows: x is (T, D), and so is the result."""
-
-    def __init__(self, isa: str) -> None: ...
-    def rms_norm(self, x: Floats, weight: Floats | None, eps: float) -> Floats: ...
-    def layer_norm(
-        self, x: Floats, weight: Floats | None, bias: Floats | None, eps: float
-    ) -> Floats: ...
-    def add(self, a: Floats, b: Floats) -> Floats: ...
-    def mul(self, a: Floats, b: Floats) -> Floats: ...
-    def scale(self, x: Floats, s: float) -> Floats: ...
-    def softcap(self, x: Floats, cap: float) -> Floats: ...
-    def activation(self, kind: str, x: Floats) -> Floats: ...
-    def gated(self, kind: str, gate: Floats, up: Floats) -> Floats: ...
-    def rope(self, x: Floats, cos_sin: Floats, interleaved: bool) -> Floats:
-        """cos_sin (T, 2 * n_pairs) holds the cosines of each row's angles, then their sines."""
-
-def attention(
-    isa: str,
-    q: Floats,
-    k: Floats,
-    v: Floats,
-    positions: Ids,
-    *,
-    kv_type: str = "f16",
-    causal: bool = True,
-    window: int = 0,
-    scale: float = 1.0,
-    softcap: float = 0.0,
-    sinks: Floats | None = None,
-    alibi: Floats | None = None,
-    chunk: int = 1,
-    split: bool = False,
-) -> Floats:
-    """Queries (T, H, C) over one head of S slots, k and v (S, C), stored as kv_type: (T, H, C).
-
-    `positions` (T,) are the queries' slots. `chunk` queries are computed together; `split` merges
-    the blocks of slots as threads that share a row do.
-    """
-
 def clock_hz() -> float:
     """Core cycles a second now, from a chain of dependent adds; about a millisecond."""
 
