@@ -290,12 +290,13 @@ class Work:
 
 
 def measured_peaks(n_threads: int) -> dict[str, float]:
-    """Read bandwidth, and int8 multiply-adds on operands in registers, of all threads."""
+    """Read bandwidth, and int8 multiply-adds on operands in registers, of all threads; best of 5."""
     from edgelm import _core
 
-    found = _core.measure_peaks(_core.active_isa(), n_threads)
-    macs_s = found["u8s8_mac_cycle"] * found["clock_hz"] * n_threads
-    return {"read_gb_s": round(found["read_gb_s"], 2), "int8_gmac_s": round(1e-9 * macs_s, 1)}
+    found = [_core.measure_peaks(_core.active_isa(), n_threads) for _ in range(5)]
+    macs_s = max(peaks["u8s8_mac_cycle"] * peaks["clock_hz"] for peaks in found) * n_threads
+    read_gb_s = max(peaks["read_gb_s"] for peaks in found)
+    return {"read_gb_s": round(read_gb_s, 2), "int8_gmac_s": round(1e-9 * macs_s, 1)}
 
 
 def main() -> None:
