@@ -290,7 +290,7 @@ class Work:
 
 
 def measured_peaks(n_threads: int) -> dict[str, float]:
-    """Read bandwidth, and int8 multiply-adds on operands in registers, of all threads; best of 5."""
+    """Read bandwidth, and int8 multiply-adds in registers, of all threads; best of five."""
     from edgelm import _core
 
     found = [_core.measure_peaks(_core.active_isa(), n_threads) for _ in range(5)]
