@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from edgelm import cli, hub, memory
-from edgelm.cli import info, run
+from edgelm.cli import info
+from edgelm.cli.options import GENERATE_OPTIONS, NUMBERS
 from edgelm.cli.terminal import ProgressBar, printable, size
 from edgelm.graph import Graph, KvLayer
 from edgelm.hub import Step
@@ -67,7 +68,7 @@ def fails(capsys, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "edgelm: which command? run, info or pull"),
+        ([], "edgelm: which command? run, chat, info, pull, tokenize, perplexity"),
         (["walk"], "edgelm: argument COMMAND: invalid choice: 'walk'"),
         (["run"], "edgelm run: the following arguments are required: MODEL, PROMPT"),
         (["run", "m", "p", "-n", "x"], "argument --max-tokens/-n/--n-predict: invalid int value"),
@@ -82,9 +83,9 @@ def test_usage_errors_are_one_line(capsys, arguments, message):
 def test_the_help_states_the_real_defaults():
     """generate() and load() hold the defaults; what is printed about them must not drift."""
     defaults = {f.name: f.default for f in fields(Options)}
-    for names, default, _ in run.NUMBERS:
+    for names, default, _ in NUMBERS:
         assert defaults[names[0][2:].replace("-", "_")] == default
-    assert {f.name for f in fields(Options)} - set(run.GENERATE_OPTIONS) == {
+    assert {f.name for f in fields(Options)} - set(GENERATE_OPTIONS) == {
         "logit_bias", "logprobs", "logits_processors", "cache_prompt"
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,12 +178,21 @@ class Model:
         """Log-probabilities in nats of T token ids, or a text's, but the first: (T-1,)."""
         return scoring.score(self._engine, self._ids("ids", ids, parse_special=False))
 
-    def perplexity(self, text: str, n_ctx: int = 512) -> Perplexity:
-        """How well the model foretells a text, by llama.cpp's chunking; also as bits per byte."""
+    def perplexity(
+        self,
+        text: str,
+        n_ctx: int = 512,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Perplexity:
+        """How well the model foretells a text, by llama.cpp's chunking; also as bits per byte.
+
+        progress: called with the tokens done and all tokens, before each chunk and at the end.
+        """
         if not isinstance(text, str):
             raise TypeError(f"text is a {type(text).__name__}; expected a str.")
         n_ctx = integer("n_ctx", n_ctx, 4, self._network.n_ctx)
-        return scoring.perplexity(self._engine, text, n_ctx)
+        return scoring.perplexity(self._engine, text, n_ctx, progress)
 
     # --- closing ---------------------------------------------------------------------------------
 

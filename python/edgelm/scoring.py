@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,11 +68,14 @@ def score(engine: Engine, ids: Sequence[int]) -> Doubles:
     return np.concatenate(scores)
 
 
-def perplexity(engine: Engine, text: str, n_ctx: int) -> Perplexity:
+def perplexity(
+    engine: Engine, text: str, n_ctx: int, progress: Callable[[int, int], object] | None = None
+) -> Perplexity:
     """Perplexity by llama.cpp's chunking (tools/perplexity): chunks of n_ctx tokens, none shared.
 
     Of each chunk the second half is scored, tokens n_ctx / 2 + 1 to n_ctx - 1; BOS takes the place
     of its first token if the model begins texts with one. What is left at the end is not scored.
+    progress(done, total) is called with tokens, before each chunk and at the end.
     """
     tokenizer = engine.network.tokenizer
     ids = tokenizer.encode(text)
@@ -82,7 +85,10 @@ def perplexity(engine: Engine, text: str, n_ctx: int) -> Perplexity:
             "Give a longer text or a smaller n_ctx."
         )
     half, nats, scored = n_ctx // 2, 0.0, []
-    for start in range(0, len(ids) - n_ctx + 1, n_ctx):
+    end = len(ids) // n_ctx * n_ctx
+    for start in range(0, end, n_ctx):
+        if progress is not None:
+            progress(start, end)
         chunk = ids[start : start + n_ctx]
         scored += chunk[half + 1 :]
         if tokenizer.add_bos and tokenizer.bos_id is not None:
@@ -92,6 +98,8 @@ def perplexity(engine: Engine, text: str, n_ctx: int) -> Perplexity:
                 pass  # the first half is context only
             for scores in _scores(engine, cached, chunk[half:-1], chunk[half + 1 :]):
                 nats -= float(scores.sum())
+    if progress is not None:
+        progress(end, end)
     n_bytes = sum(len(tokenizer.token_bytes(token)) for token in scored)
     return Perplexity(nats, len(scored), n_bytes, len(ids) // n_ctx)
 

@@ -1,4 +1,4 @@
-"""The `edgelm` command: run, info, pull.
+"""The `edgelm` command.
 
 Exit codes: 0; 2 for an error, which is one line on stderr; 130 for Ctrl-C; 141 for a closed pipe.
 """
@@ -12,10 +12,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import info, pull, run
+from . import chat, info, perplexity, pull, run, tokenize
 from .terminal import printable
 
 ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+COMMANDS = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (run, chat, info, pull, tokenize, perplexity)
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,8 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (run, info, pull):
-        name = module.__name__.rpartition(".")[2]
+    for name, module in COMMANDS.items():
         command = commands.add_parser(
             name,
             help=module.HELP,
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(f"edgelm {__version__}")
             return 0
-        grammar.error("which command? run, info or pull")
+        grammar.error(f"which command? {', '.join(COMMANDS)}")
     try:
         arguments.command(arguments)
         sys.stdout.flush()

@@ -14,9 +14,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import hub
 from ..memory import kv_bytes
-from .terminal import ProgressBar, printable, size, table
+from .terminal import printable, resolve, size, table
 
 if TYPE_CHECKING:
     from ..gguf import GgufFile
@@ -39,12 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Print the report."""
     from ..gguf import open_gguf
 
-    bar = ProgressBar()
-    try:
-        path = hub.resolve(arguments.model, bar)
-    finally:
-        bar.close()
-    file = open_gguf(path)
+    file = open_gguf(resolve(arguments.model))
     for section in (_overview(file), _tensor_types(file), _memory(file)):
         print(section, end="\n\n")
     if arguments.all:

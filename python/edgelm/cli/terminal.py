@@ -6,9 +6,11 @@ import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TextIO
 
+from .. import hub
 from ..hub import Step
 
 REDRAW_S = 0.1
@@ -46,11 +48,24 @@ def table(rows: Sequence[Sequence[str]], align: str = "<") -> str:
     return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
-class ProgressBar:
-    """Names each step of a pull on a line; on a terminal, draws how far it is on the next."""
+def resolve(source: str) -> Path:
+    """The file of a model, pulled if need be, with a bar."""
+    bar = ProgressBar()
+    try:
+        return hub.resolve(source, bar)
+    finally:
+        bar.close()
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+
+class ProgressBar:
+    """Names each step of a task on a line; on a terminal, draws how far it is on the next.
+
+    `amount` writes a number of what is counted, bytes if nothing else is said.
+    """
+
+    def __init__(self, stream: TextIO | None = None, amount: Callable[[float], str] = size) -> None:
         self._stream = stream or sys.stderr
+        self._amount = amount
         self._live = self._stream.isatty()
         self._what = ""
         self._began = self._drawn = 0.0
@@ -63,7 +78,7 @@ class ProgressBar:
         if step.what != self._what:
             self.close()
             self._what, self._began, self._drawn, self._first = step.what, now, 0.0, step.done
-            total = f" ({size(step.total)})" if step.total else ""
+            total = f" ({self._amount(step.total)})" if step.total else ""
             print(printable(step.what) + total, file=self._stream, flush=True)
         last = step.done == step.total
         if self._live and step.total and (last or now - self._drawn >= REDRAW_S):
@@ -83,9 +98,9 @@ class ProgressBar:
         share = min(1.0, step.done / step.total)
         seconds = now - self._began
         speed = (step.done - self._first) / seconds if seconds > 0.5 else 0.0
-        text = f"{share:4.0%}  {size(step.done)}"
+        text = f"{share:4.0%}  {self._amount(step.done)}"
         if speed > 0:
-            text += f"  {size(speed)}/s"
+            text += f"  {self._amount(speed)}/s"
             if step.done < step.total:
                 left = round((step.total - step.done) / speed)
                 text += f"  {left // 60}:{left % 60:02} left"
