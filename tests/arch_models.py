@@ -95,8 +95,16 @@ class ArchModel:
         """Every tensor's values, drawn from a generator that its name seeds."""
         return {name: values(name, shape) for name, shape in self.shapes().items()}
 
-    def write(self, path: Path, tensors: Mapping[str, NDArray[np.float32]] | None = None) -> Path:
-        """Write the float32 file and return its path."""
+    def write(
+        self,
+        path: Path,
+        tensors: Mapping[str, NDArray[Any]] | None = None,
+        types: Mapping[str, int] | None = None,
+    ) -> Path:
+        """Write the file and return its path; `types` holds those of tensors that are not float32.
+
+        The latter are given as rows of bytes.
+        """
         writer = gguf.GGUFWriter(path, self.architecture)
         common = {
             "block_count": self.n_layers,
@@ -128,7 +136,8 @@ class ArchModel:
         writer.add_eos_token_id(258)
         writer.add_add_bos_token(False)
         for name, array in (self.tensors() if tensors is None else tensors).items():
-            writer.add_tensor(name, array)
+            kind = (types or {}).get(name, gguf.GGMLQuantizationType.F32)
+            writer.add_tensor(name, array, raw_dtype=gguf.GGMLQuantizationType(kind))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

@@ -4,6 +4,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
+import gguf
 import numpy as np
 import xllamacpp
 from numpy.typing import NDArray
@@ -37,6 +38,19 @@ def dequantize(quant: str, rows: NDArray[np.uint8], k: int) -> Floats:
     rows = np.ascontiguousarray(rows)
     out = np.empty((len(rows), k), np.float32)
     getattr(ggml(), name)(_pointer(rows), _pointer(out), ctypes.c_int64(out.size))
+    return out
+
+
+def quantize(kind: int, weights: Floats) -> NDArray[np.uint8]:
+    """ggml_quantize_chunk to a GGML type by its number: (..., k) to (..., row bytes)."""
+    call = ggml().ggml_quantize_chunk
+    call.restype = ctypes.c_size_t
+    weights = np.ascontiguousarray(weights, np.float32)
+    *shape, k = weights.shape
+    block, n_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
+    out = np.empty((*shape, k // block * n_bytes), np.uint8)
+    sizes = (ctypes.c_int64(n) for n in (0, weights.size // k, k))
+    assert call(kind, _pointer(weights), _pointer(out), *sizes, None) == out.nbytes
     return out
 
 

@@ -43,19 +43,21 @@ class Reference:
 
     def kl(self, logits: Floats) -> Doubles:
         """(T,) KL(reference || softmax(logits)) in nats; logits are (T, V)."""
+        return np.array([self._kl_at(i, row) for i, row in enumerate(logits)])
+
+    def _kl_at(self, i: int, logits: Floats) -> float:
         q = log_softmax(logits)
-        q_top = np.take_along_axis(q, self.top, -1)
-        np.put_along_axis(q, self.top, -np.inf, -1)
-        q_tail = np.log(np.exp(q).sum(-1))
-        return (np.exp(self.log_probs) * (self.log_probs - q_top)).sum(-1) + np.exp(
-            self.log_tail
-        ) * (self.log_tail - q_tail)
+        log_q = np.append(q[self.top[i]], 0)
+        q[self.top[i]] = -np.inf
+        log_q[-1] = np.log(np.exp(q).sum())
+        log_p = np.append(self.log_probs[i], self.log_tail[i])
+        return float((np.exp(log_p) * (log_p - log_q)).sum())
 
 
 @cache
-def reference() -> Reference:
-    """The goldens of SmolLM2-135M-Instruct's Q4_1 file on tests/data/prose.txt."""
-    with np.load(FOLDER / "smollm2_q4_1.npz") as f:
+def reference(model: str = "smollm2") -> Reference:
+    """The goldens of a model's file on tests/data/prose.txt."""
+    with np.load(FOLDER / f"{model}_positions.npz") as f:
         return Reference(
             ids=f["ids"],
             top=f["top"].astype(np.int64),
@@ -67,12 +69,12 @@ def reference() -> Reference:
 
 
 @cache
-def continuations() -> list[dict[str, Any]]:
+def continuations(model: str = "smollm2") -> list[dict[str, Any]]:
     """llama.cpp's greedy continuations: prompt, prompt_ids, ids, and top_two log-probabilities."""
-    return json.loads((FOLDER / "smollm2_continuations.json").read_text())
+    return json.loads((FOLDER / f"{model}_continuations.json").read_text())
 
 
 @cache
-def tokenizations() -> list[dict[str, Any]]:
+def tokenizations(model: str = "smollm2") -> list[dict[str, Any]]:
     """llama.cpp's token ids without BOS: text, parse_special, ids."""
-    return json.loads((FOLDER / "smollm2_tokens.json").read_text())
+    return json.loads((FOLDER / f"{model}_tokens.json").read_text())

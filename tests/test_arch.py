@@ -1,13 +1,17 @@
 """Every architecture against transformers' logits of the same weights (tests/golden/arch).
 
 The goldens are made by tools/make_arch_goldens.py, which also runs each file through llama.cpp; how
-far llama.cpp is from transformers bounds how far edgelm may be.
+far llama.cpp is from transformers bounds how far edgelm may be. For a quantized file transformers
+gets the dequantized weights, so that what remains is the rounding of activations and of the cache.
 """
 
 from __future__ import annotations
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,11 +23,14 @@ from edgelm.gguf import open_gguf
 from edgelm.graph import Graph
 from edgelm.meta import Meta
 from edgelm.weights import Weights
+from ggml_oracle import quantize
 
 GOLDEN = Path(__file__).parent / "golden" / "arch"
 # The cache holds keys and values as float16, which these sharp random models amplify; llama.cpp's
 # own error is of the same making.
 F32_TOLERANCE = 4e-3
+# Our error on a quantized file as a multiple of llama.cpp's.
+QUANTIZED_RATIO = 1.25
 
 
 def logits(path: Path) -> NDArray[np.float32]:
@@ -49,6 +56,42 @@ def test_logits_equal_those_of_transformers(name, tmp_path):
     path = MODELS[name].write(tmp_path / "model.gguf")
     error = relative_rms(logits(path), golden["logits"])
     assert error <= max(F32_TOLERANCE, 1.5 * float(golden["llama_cpp_rms"]))
+
+
+def quantized(name: str, row: int, path: Path) -> Path:
+    """The file that llama.cpp makes of the model; the golden holds its hash."""
+    golden = np.load(GOLDEN / f"{name}.npz")
+    tensors = MODELS[name].tensors()
+    types = dict(zip(tensors, golden["types"][row].tolist(), strict=True))
+    with ThreadPoolExecutor(2) as pool:
+        arrays = pool.map(
+            lambda n: quantize(types[n], tensors[n]) if types[n] else tensors[n], types
+        )
+        stored = dict(zip(types, arrays, strict=True))
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in stored.values())).hexdigest()
+    assert digest == golden["sha256"][row], "not the file that the golden was made of"
+    return MODELS[name].write(path, stored, types)
+
+
+@pytest.mark.parametrize("row", range(3), ids=["q8_0", "q4_k_m", "q3_k_m"])
+@pytest.mark.parametrize("name", MODELS)
+def test_quantized_logits_are_as_close_as_those_of_llama_cpp(name, row, tmp_path):
+    golden = np.load(GOLDEN / f"{name}.npz")
+    path = quantized(name, row, tmp_path / "model.gguf")
+    error = relative_rms(logits(path), golden["quantized"][row])
+    assert error <= QUANTIZED_RATIO * golden["quantized_rms"][row]
+
+
+def test_weights_rounded_otherwise_are_caught(tmp_path):
+    """The seeded fault: the weights of Q5_K in place of Q4_K, which are closer to the float32."""
+    tensors, golden = MODELS["llama"].tensors(), np.load(GOLDEN / "llama.npz")
+    finer = {gguf.GGMLQuantizationType.Q4_K: gguf.GGMLQuantizationType.Q5_K}
+    types = dict(zip(tensors, golden["types"][1].tolist(), strict=True))
+    types = {name: int(finer.get(kind, kind)) for name, kind in types.items()}
+    stored = {n: quantize(types[n], w) if types[n] else w for n, w in tensors.items()}
+    path = MODELS["llama"].write(tmp_path / "model.gguf", stored, types)
+    error = relative_rms(logits(path), golden["quantized"][1])
+    assert error > 1.5 * QUANTIZED_RATIO * golden["quantized_rms"][1]
 
 
 def test_a_wrong_wiring_is_caught(tmp_path):

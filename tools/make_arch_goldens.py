@@ -9,11 +9,16 @@ Needs torch, transformers, gguf and cyllama, so it is run by hand, never by CI:
 For every model of tests/arch_models.py it holds
   logits          (T, V) float32, transformers' own class in float32 with the same weights
   llama_cpp_rms   how far llama.cpp is from them on the float32 file, as rms error / rms
-  quantized_rms   the same for files that llama.cpp quantized: Q8_0, Q4_K_M, Q3_K_M
+and for each of the files that llama.cpp's quantizer makes of it, Q8_0, Q4_K_M and Q3_K_M
+  types           (3, n_tensors) the type of each tensor, in the order of ArchModel.tensors()
+  sha256          (3,) of the tensors' bytes, in that order
+  quantized       (3, T, V) float16, transformers' logits with the dequantized weights
+  quantized_rms   (3,) how far llama.cpp is from those, as rms error / rms
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tempfile
 from collections.abc import Callable
@@ -228,8 +233,15 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
 }
 
 
-def hf_model(name: str, model: ArchModel) -> Any:
-    """transformers' own class with the test model's weights, in float32."""
+def transformers_logits(name: str, model: ArchModel, tensors: Tensors) -> np.ndarray:
+    """(T, V) float32 logits."""
+    with torch.no_grad():
+        ids = torch.from_numpy(TOKENS.astype(np.int64))[None]
+        return hf_model(name, model, tensors)(ids).logits[0].float().numpy()
+
+
+def hf_model(name: str, model: ArchModel, tensors: Tensors) -> Any:
+    """transformers' own class with these weights, in float32."""
     kind, changes, transform = SOURCES[name]
     layers = {"n_layer": model.n_layers} if kind == "gpt2" else {}
     settings = {**COMMON, "num_hidden_layers": model.n_layers, **layers, **changes}
@@ -237,7 +249,6 @@ def hf_model(name: str, model: ArchModel) -> Any:
     config = transformers.AutoConfig.for_model(kind, **settings)
     config._attn_implementation = "eager"
     hf = transformers.AutoModelForCausalLM.from_config(config).float().eval()
-    tensors = model.tensors()
     names = name_map(kind, model)
     state, unused = {}, set(tensors)
     for key, parameter in hf.state_dict().items():
@@ -248,7 +259,7 @@ def hf_model(name: str, model: ArchModel) -> Any:
     assert not unused, f"{name}: transformers has no place for {sorted(unused)}"
     hf.load_state_dict(state, strict=True)
     if "rope_freqs.weight" in tensors:
-        factors = torch.from_numpy(tensors["rope_freqs.weight"])
+        factors = torch.tensor(tensors["rope_freqs.weight"])
         hf.model.rotary_emb.inv_freq /= factors
     return hf
 
@@ -284,7 +295,7 @@ def joined(key: str, parts: list[np.ndarray], parameter: Any) -> Any:
     if ".norms." in key:  # StableLM keeps one norm a head
         parts = [parts[0][int(key.split(".norms.")[1].split(".")[0])]]
     array = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-    return torch.from_numpy(np.ascontiguousarray(array)).reshape(parameter.shape)
+    return torch.tensor(array).reshape(parameter.shape)
 
 
 class RawModel(llama_cpp.LlamaModel):
@@ -303,7 +314,7 @@ def llama_cpp_logits(path: Path) -> np.ndarray:
     model = RawModel(path_model=str(path), params=model_params)
     params = llama_cpp.LlamaContextParams()
     params.n_ctx = N_CTX
-    params.n_threads = params.n_threads_batch = 2
+    params.n_threads = params.n_threads_batch = 1
     context = llama_cpp.LlamaContext(model=model, params=params)
     rows = []
     for position, token in enumerate(TOKENS):
@@ -319,38 +330,45 @@ def relative_rms(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
 
 
+def quantized(name: str, model: ArchModel, source: Path, ftype: int) -> dict[str, Any]:
+    """llama.cpp's file of that type, what transformers makes of its weights, llama.cpp's error."""
+    path = source.with_name("quantized.gguf")
+    params = llama_cpp.LlamaModelQuantizeParams()
+    params.ftype, params.nthread = ftype, 1
+    llama_cpp.model_quantize(str(source), str(path), params)
+    found = {t.name: t for t in gguf.GGUFReader(path).tensors}
+    stored = [found[n] for n in model.shapes()]
+    assert len(stored) == len(found)
+    tensors = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in stored}
+    logits = transformers_logits(name, model, tensors)
+    return {
+        "types": np.array([t.tensor_type for t in stored], np.uint8),
+        "sha256": hashlib.sha256(b"".join(t.data.tobytes() for t in stored)).hexdigest(),
+        "quantized": logits.astype(np.float16),
+        "quantized_rms": relative_rms(llama_cpp_logits(path), logits),
+    }
+
+
 def main(wanted: list[str]) -> None:
     """Make the goldens of the named models, of all by default."""
+    torch.set_num_threads(1)
+    llama_cpp.disable_logging()
     llama_cpp.llama_backend_init()
     llama_cpp.ggml_backend_load_all()
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for name in wanted or MODELS:
         model = MODELS[name]
-        try:
-            with torch.no_grad():
-                ids = torch.from_numpy(TOKENS.astype(np.int64))[None]
-                logits = hf_model(name, model)(ids).logits[0].float().numpy()
-        except Exception as error:
-            print(f"{name:18} transformers: {type(error).__name__}: {error}"[:400])
-            continue
+        logits = transformers_logits(name, model, model.tensors())
         with tempfile.TemporaryDirectory() as folder:
             path = model.write(Path(folder) / "f32.gguf")
             own = relative_rms(llama_cpp_logits(path), logits)
-            quantized = {}
-            for ftype, number in FTYPES.items():
-                params = llama_cpp.LlamaModelQuantizeParams()
-                params.ftype, params.nthread = number, 2
-                target = Path(folder) / f"{ftype}.gguf"
-                llama_cpp.model_quantize(str(path), str(target), params)
-                quantized[ftype] = relative_rms(llama_cpp_logits(target), logits)
-        np.savez_compressed(
-            GOLDEN / f"{name}.npz",
-            logits=logits,
-            llama_cpp_rms=own,
-            quantized_rms=np.array([quantized[f] for f in FTYPES]),
+            rows = [quantized(name, model, path, ftype) for ftype in FTYPES.values()]
+        made = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        np.savez_compressed(GOLDEN / f"{name}.npz", logits=logits, llama_cpp_rms=own, **made)
+        shown = ", ".join(
+            f"{k} {e:.2e}" for k, e in zip(FTYPES, made["quantized_rms"], strict=True)
         )
-        shown = ", ".join(f"{k} {v:.3f}" for k, v in quantized.items())
-        print(f"{name:18} llama.cpp F32 {own:.2e}; {shown}")
+        print(f"{name:18} llama.cpp F32 {own:.2e}; {shown}", flush=True)
 
 
 if __name__ == "__main__":

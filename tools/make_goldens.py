@@ -1,8 +1,9 @@
 """Writes tests/golden: what other engines answer, for ours to be tested against.
 
-    python tools/make_goldens.py SmolLM2-135M-Instruct.Q4_1.gguf
+    python tools/make_goldens.py smollm2 SmolLM2-135M-Instruct.Q4_1.gguf
+    python tools/make_goldens.py gemma3 gemma-3-270m-Q4_K_M.gguf
 
-Runs by hand, in an environment with what tools/oracles.py names; takes five minutes and 4 GB. It
+Runs by hand, in an environment with what tools/oracles.py names; takes five minutes and 8 GB. It
 never runs edgelm. tests/golden/README.md says what came out the last time.
 """
 
@@ -98,47 +99,64 @@ TEXTS = [
 
 def positions(path: Path, llama: LlamaCpp) -> dict[str, Any]:
     """The float reference at each position of the prose, and llama.cpp's distance from it."""
-    ids = llama.tokenize(goldens.PROSE.read_text())[:N_POSITIONS]
+    ids = llama.tokenize(goldens.PROSE.read_text(), add_special=True)[:N_POSITIONS]
     assert len(ids) == N_POSITIONS, "tests/data/prose.txt is too short"
-    p = log_softmax(transformers_logits(path, ids))
+    expected = transformers_logits(path, ids)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "f32.gguf"
         quantize(path, plain, "f32")
-        other = kl(p, log_softmax(LlamaCpp(plain, n_ctx=N_POSITIONS).logits(ids)))
-    print(f"the two references differ by KL {other.mean():.2e} nats, at most {other.max():.2e}")
-    assert other.mean() < 1e-5, "transformers and llama.cpp disagree about the float model"
+        other = LlamaCpp(plain, n_ctx=N_POSITIONS).logits(ids)
+    both = rows_of(expected, other)
+    other_kl = np.concatenate([kl(log_softmax(p), log_softmax(q)) for p, q in both])
+    print(
+        f"the two references differ by KL {other_kl.mean():.2e} nats, at most {other_kl.max():.2e}"
+    )
+    assert other_kl.mean() < 1e-5, "transformers and llama.cpp disagree about the float model"
+    del both, other
 
+    actual = llama.logits(ids)
+    parts = [compared(np.array(ids), p, q) for p, q in rows_of(expected, actual)]
+    made = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    coarse, full = made["llama_cpp_kl"].mean(), made["llama_cpp_full_kl"].mean()
+    agree = np.mean(actual.argmax(-1) == made["top"][:, 0])
+    print(
+        f"llama.cpp: mean KL {full:.6f} nats over the vocabulary, {coarse:.6f} over the best "
+        f"{goldens.N_TOP} and the rest; same best token at {agree:.1%} of {len(ids)} positions"
+    )
+    return {"ids": np.array(ids, np.int32)} | made
+
+
+def rows_of(*arrays: Any) -> list[tuple[Any, ...]]:
+    """The same few rows of each at a time: float64 of all would not fit."""
+    return [tuple(a[i : i + 64] for a in arrays) for i in range(0, len(arrays[0]), 64)]
+
+
+def compared(ids: Any, expected: Any, actual: Any) -> dict[str, Any]:
+    """What a golden holds of a few positions: the float model's best tokens, llama.cpp's KL."""
+    p = log_softmax(expected)
     top = np.argsort(-p, axis=-1, kind="stable")[:, : goldens.N_TOP]
     tail = p.copy()
     np.put_along_axis(tail, top, -np.inf, -1)
     made = goldens.Reference(
-        ids=np.array(ids, np.int32),
+        ids=ids,
         top=top,
         log_probs=np.take_along_axis(p, top, -1),
         log_tail=np.log(np.exp(tail).sum(-1)),
         llama_cpp_kl=np.zeros(0),
         llama_cpp_full_kl=np.zeros(0),
     )
-    logits = llama.logits(ids)
-    coarse, full = made.kl(logits), kl(p, log_softmax(logits))
-    agree = np.mean(logits.argmax(-1) == top[:, 0])
-    print(
-        f"llama.cpp: mean KL {full.mean():.6f} nats over the vocabulary, {coarse.mean():.6f} over "
-        f"the best {goldens.N_TOP} and the rest; same best token at {agree:.1%} of positions"
-    )
     return {
-        "ids": made.ids,
-        "top": top.astype(np.uint16),
+        "top": top.astype(np.min_scalar_type(p.shape[-1] - 1)),
         "log_probs": made.log_probs.astype(np.float32),
         "log_tail": made.log_tail.astype(np.float32),
-        "llama_cpp_kl": coarse.astype(np.float32),
-        "llama_cpp_full_kl": full.astype(np.float32),
+        "llama_cpp_kl": made.kl(actual).astype(np.float32),
+        "llama_cpp_full_kl": kl(p, log_softmax(actual)).astype(np.float32),
     }
 
 
 def continuation(llama: LlamaCpp, prompt: str) -> dict[str, Any]:
     """llama.cpp's greedy tokens, one by one, until it ends its turn."""
-    prompt_ids = llama.tokenize(prompt, parse_special=True)
+    prompt_ids = llama.tokenize(prompt, add_special=True, parse_special=True)
     llama.clear()
     logits = llama.extend(prompt_ids)
     ids: list[int] = []
@@ -162,21 +180,23 @@ def write_json(name: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="SmolLM2-135M-Instruct.Q4_1.gguf")
-    path = parser.parse_args().model
+    parser.add_argument("name", choices=["smollm2", "gemma3"], help="what the goldens are called")
+    parser.add_argument("model", type=Path, help="the GGUF file")
+    arguments = parser.parse_args()
+    name, path = arguments.name, arguments.model
     print(f"{path.name}: SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
     goldens.FOLDER.mkdir(exist_ok=True)
     llama = LlamaCpp(path, n_ctx=N_POSITIONS)
-    np.savez_compressed(goldens.FOLDER / "smollm2_q4_1.npz", **positions(path, llama))
-    write_json("smollm2_continuations.json", [continuation(llama, p) for p in PROMPTS])
+    write_json(f"{name}_continuations.json", [continuation(llama, p) for p in PROMPTS])
     write_json(
-        "smollm2_tokens.json",
+        f"{name}_tokens.json",
         [
             {"text": t, "parse_special": special, "ids": llama.tokenize(t, parse_special=special)}
             for t in TEXTS
             for special in ([False, True] if "<" in t else [False])
         ],
     )
+    np.savez_compressed(goldens.FOLDER / f"{name}_positions.npz", **positions(path, llama))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Nothing here imports edgelm. Needs, in an environment of its own:
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Source = tuple[str, dict[str, Any], Callable[[str, Floats], Floats]]
+_N_THREADS = 1  # more of them only wait for each other on a busy machine
 # llama.cpp's file types (LLAMA_FTYPE_*) by the name that its quantizer prints.
 FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "q3_k_m": 12, "q4_k_m": 15}
 
@@ -29,7 +31,7 @@ class _Model(llama_cpp.LlamaModel):
 
 
 class LlamaCpp:
-    """llama.cpp on the CPU, two threads, no BOS added, otherwise its defaults."""
+    """llama.cpp on the CPU, with its defaults."""
 
     def __init__(self, path: Path, *, n_ctx: int) -> None:
         llama_cpp.disable_logging()
@@ -41,14 +43,16 @@ class LlamaCpp:
         self._vocab = self._model.get_vocab()
         context = llama_cpp.LlamaContextParams()
         context.n_ctx = context.n_batch = n_ctx
-        context.n_threads = context.n_threads_batch = 2
+        context.n_threads = context.n_threads_batch = _N_THREADS
         self._context = llama_cpp.LlamaContext(model=self._model, params=context)
         self._batch = llama_cpp.LlamaBatch(n_tokens=n_ctx, embd=0, n_seq_max=1)
         self._length = 0
 
-    def tokenize(self, text: str, *, parse_special: bool = False) -> list[int]:
-        """Token ids, without BOS."""
-        return list(self._vocab.tokenize(text, False, parse_special))
+    def tokenize(
+        self, text: str, *, add_special: bool = False, parse_special: bool = False
+    ) -> list[int]:
+        """Token ids, with BOS if it is asked for and the file adds one."""
+        return list(self._vocab.tokenize(text, add_special, parse_special))
 
     def logits(self, ids: Sequence[int]) -> Floats:
         """(T, V) logits of a whole text in one batch, on an empty cache."""
@@ -90,66 +94,83 @@ def quantize(source: Path, target: Path, file_type: str) -> None:
 
 
 def transformers_logits(path: Path, ids: Sequence[int]) -> Floats:
-    """(T, V) float32 logits of transformers' LlamaForCausalLM on the file's dequantized weights."""
+    """(T, V) float32 logits of transformers' own class on the file's dequantized weights."""
     import torch
-    from gguf import GGUFReader, dequantize
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from gguf import MODEL_ARCH_NAMES, GGUFReader, dequantize, get_tensor_name_map
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     reader = GGUFReader(path)
     tensors = {t.name: dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    architecture = reader.fields["general.architecture"].contents()
 
     def meta(key: str) -> Any:
-        return reader.fields[f"llama.{key}"].contents()
+        return reader.fields[f"{architecture}.{key}"].contents()
 
-    heads, kv_heads = meta("attention.head_count"), meta("attention.head_count_kv")
-    config = LlamaConfig(
+    kind, settings, restore = _SOURCES[architecture](meta)
+    config = AutoConfig.for_model(
+        kind,
         vocab_size=len(tensors["token_embd.weight"]),
         hidden_size=meta("embedding_length"),
         intermediate_size=meta("feed_forward_length"),
         num_hidden_layers=meta("block_count"),
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
+        num_attention_heads=meta("attention.head_count"),
+        num_key_value_heads=meta("attention.head_count_kv"),
         rms_norm_eps=meta("attention.layer_norm_rms_epsilon"),
         max_position_embeddings=meta("context_length"),
-        rope_theta=meta("rope.freq_base"),
         tie_word_embeddings="output.weight" not in tensors,
-        attn_implementation="eager",
+        **settings,
     )
-
-    def unpermute(w: Floats, n: int) -> Floats:
-        """Undo llama.cpp's order of rows: it rotates neighbours, transformers halves of a head."""
-        return w.reshape(n, -1, 2, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
-
-    state = {
-        "model.embed_tokens.weight": tensors["token_embd.weight"],
-        "model.norm.weight": tensors["output_norm.weight"],
-        "lm_head.weight": tensors.get("output.weight", tensors["token_embd.weight"]),
-    }
-    names = {
-        "attn_norm": "input_layernorm",
-        "attn_q": "self_attn.q_proj",
-        "attn_k": "self_attn.k_proj",
-        "attn_v": "self_attn.v_proj",
-        "attn_output": "self_attn.o_proj",
-        "ffn_norm": "post_attention_layernorm",
-        "ffn_gate": "mlp.gate_proj",
-        "ffn_up": "mlp.up_proj",
-        "ffn_down": "mlp.down_proj",
-    }
-    for layer in range(config.num_hidden_layers):
-        for ours, theirs in names.items():
-            w = tensors[f"blk.{layer}.{ours}.weight"]
-            if ours == "attn_q":
-                w = unpermute(w, heads)
-            elif ours == "attn_k":
-                w = unpermute(w, kv_heads)
-            state[f"model.layers.{layer}.{theirs}.weight"] = w
-    model = LlamaForCausalLM(config).float().eval()
-    loaded = model.load_state_dict({k: torch.tensor(v) for k, v in state.items()}, strict=True)
-    assert not loaded.missing_keys
+    config._attn_implementation = "eager"
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    (arch,) = (a for a, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    names = get_tensor_name_map(arch, meta("block_count"))
+    state, unused = {}, set(tensors)
+    for key in model.state_dict():
+        name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        if name == "output.weight" and name not in tensors:
+            name = "token_embd.weight"
+        state[key] = torch.from_numpy(restore(name, tensors[name]))
+        unused.discard(name)
+    assert not unused, f"transformers has no place for {sorted(unused)}"
+    model.load_state_dict(state, strict=True)
     with torch.inference_mode():
         logits: Floats = model(torch.tensor([list(ids)])).logits[0].numpy()
     return logits
+
+
+def _llama(meta: Callable[[str], Any]) -> Source:
+    def unpermute(name: str, w: Floats) -> Floats:
+        """Undo llama.cpp's order of rows: it rotates neighbours, transformers halves of a head."""
+        if ".attn_q." not in name and ".attn_k." not in name:
+            return w
+        n = meta("attention.head_count" if ".attn_q." in name else "attention.head_count_kv")
+        return w.reshape(n, -1, 2, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
+
+    rope = {"rope_type": "default", "rope_theta": meta("rope.freq_base")}
+    return "llama", {"rope_parameters": rope}, unpermute
+
+
+def _gemma3(meta: Callable[[str], Any]) -> Source:
+    def unshift(name: str, w: Floats) -> Floats:
+        """GGUF adds the 1 to Gemma's norms."""
+        return w - 1 if "norm" in name else w
+
+    layers = range(1, meta("block_count") + 1)
+    settings = {
+        "head_dim": meta("attention.key_length"),
+        "query_pre_attn_scalar": meta("attention.key_length"),
+        "sliding_window": meta("attention.sliding_window"),
+        "layer_types": ["sliding_attention" if i % 6 else "full_attention" for i in layers],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": {"rope_type": "default", "rope_theta": meta("rope.freq_base")},
+        },
+    }
+    return "gemma3_text", settings, unshift
+
+
+# GGUF's architecture -> transformers' model type, its settings, how its tensors are stored.
+_SOURCES: dict[str, Callable[[Callable[[str], Any]], Source]] = {"llama": _llama, "gemma3": _gemma3}
 
 
 def log_softmax(logits: Floats) -> NDArray[np.float64]:
