@@ -53,7 +53,7 @@ SURFACE = {
     Model.decode_batch: {"sessions": NOTHING, "ids": NOTHING},
     Model.logits: {"ids": NOTHING},
     Model.score: {"ids": NOTHING},
-    Model.perplexity: {"text": NOTHING, "n_ctx": 512},
+    Model.perplexity: {"text": NOTHING, "n_ctx": 512, "progress": None},
     Model.close: {},
     edgelm.Session.prefill: {"ids": NOTHING, "all_logits": False},
     edgelm.Session.decode: {"token": NOTHING},

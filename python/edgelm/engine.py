@@ -6,9 +6,12 @@ calls from several threads take turns, and a stream that nobody reads blocks nob
 
 from __future__ import annotations
 
+import atexit
+import os
 import reprlib
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,8 +58,9 @@ class Engine:
         self._idle: list[CachedText] = []  # kept for their beginnings, least recently used first
         self._released: deque[tuple[CachedText, bool]] = deque()
         self._freed = threading.Event()
-        self._closed = False
+        self._closed = ""  # why, once it is
         self._running: CancelFlag | None = None
+        _ENGINES.add(self)
 
     # --- sequences -------------------------------------------------------------------------------
 
@@ -206,7 +210,10 @@ class Engine:
                     known = len(text.tokens) - self.network.cache.length(text.handle) + len(chunk)
                     text.tokens += chunk[known:]
                 return rows
-        raise ClosedError(_CLOSED) if self._closed else Cancelled
+        if self._closed == _ENDED and threading.current_thread().daemon:
+            threading.Event().wait()  # Python stops daemon threads here, and not within C++
+        self.check_open()
+        raise Cancelled
 
     def _aligned(self, text: CachedText) -> int:
         """What the cache holds of the text; an interrupted step may have left it more than that."""
@@ -217,9 +224,9 @@ class Engine:
 
     # --- closing ---------------------------------------------------------------------------------
 
-    def close(self) -> None:
+    def close(self, why: str = "The model is closed. Load it again.") -> None:
         """Stop what runs (it raises ClosedError) and free the network. Closing twice is fine."""
-        self._closed = True
+        self._closed = self._closed or why
         if (running := self._running) is not None:
             running.set()
         with self._lock:
@@ -231,7 +238,14 @@ class Engine:
     def check_open(self) -> None:
         """Raise ClosedError after close()."""
         if self._closed:
-            raise ClosedError(_CLOSED)
+            raise ClosedError(self._closed)
+
+    def after_fork(self) -> None:
+        """In a child process: no thread of the parent is left to give back what it held."""
+        if self._lock.locked():
+            self._closed = self._closed or _FORKED
+        self._lock = threading.Lock()
+        self._freed = threading.Event()
 
     # --- with the lock held ----------------------------------------------------------------------
 
@@ -310,7 +324,24 @@ class Engine:
             )
 
 
-_CLOSED = "The model is closed. Load it again."
+_ENDED = "The program has ended, and the model with it."
+_FORKED = "This process was forked while the model was running. Load it again here."
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _at_exit() -> None:
+    for engine in list(_ENGINES):
+        engine.close(_ENDED)
+
+
+def _after_fork() -> None:
+    for engine in list(_ENGINES):
+        engine.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
