@@ -1,8 +1,11 @@
-"""What a KV cache costs, by arithmetic, and what is refused before anything is loaded."""
+"""What a KV cache costs, by arithmetic, what is refused before anything is loaded, and peaks."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +46,125 @@ def test_load_refuses_before_it_reads_the_weights(tmp_path, monkeypatch):
     with pytest.raises(MemoryError, match=r"n_ctx=1,048,576 .* machine has 67,108,864"):
         open_network(path, n_ctx=1 << 20)
     open_network(path, n_ctx=4096)
+
+
+# --- peak memory, measured in a process of its own ---
+
+MEASURE = """
+import sys, edgelm
+from pathlib import Path
+
+def kilobytes(name):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+
+path, n_ctx, n_tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+model = edgelm.load(path, n_ctx=n_ctx)
+if n_tokens:
+    model.generate("Once upon a time", max_tokens=n_tokens, ignore_eos=True, temperature=0)
+print(1024 * kilobytes("VmHWM"))
+"""
+
+LLAMA_CPP = """
+import sys, xllamacpp
+from pathlib import Path
+p = xllamacpp.CommonParams()
+p.model.path, p.n_ctx, p.n_parallel, p.n_gpu_layers = sys.argv[1], int(sys.argv[2]), 1, 0
+p.verbosity, p.warmup = 0, False
+p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1
+p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+answer = xllamacpp.Server(p).handle_completions(
+    {"prompt": "Once upon a time", "max_tokens": int(sys.argv[3]), "ignore_eos": True})
+assert answer["timings"]["predicted_n"] == int(sys.argv[3])
+for line in Path("/proc/self/status").read_text().splitlines():
+    if line.startswith("VmHWM:"):
+        print("peak", 1024 * int(line.split()[1]))
+"""
+
+
+def peak_rss(script: str, *arguments: object) -> int:
+    """Bytes; the last number that the script prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return int(done.stdout.split()[-1])
+
+
+def test_peak_memory_of_a_short_reply(smollm2_path):
+    """At most the file and what the cache holds, with 15 % and 120 MB for all else."""
+    layers = [KvLayer(i, 3, 64, 0) for i in range(30)]  # SmolLM2-135M
+    used = memory.kv_bytes(layers, 4 + 32, "f16")
+    ours = peak_rss(MEASURE, smollm2_path, 8192, 32)
+    assert ours <= 1.15 * (smollm2_path.stat().st_size + used) + 120e6
+    assert ours > smollm2_path.stat().st_size / 2  # what is measured holds the weights
+
+
+def test_no_more_memory_than_llama_cpp(smollm2_path):
+    """Independent source: llama.cpp's own peak, for the same file, context and tokens."""
+    ours = peak_rss(MEASURE, smollm2_path, 2048, 32)
+    assert ours <= peak_rss(LLAMA_CPP, smollm2_path, 2048, 32)
+
+
+def test_a_long_context_costs_nothing_before_its_tokens_come(smollm2_path):
+    short = peak_rss(MEASURE, smollm2_path, 512, 0)
+    long = peak_rss(MEASURE, smollm2_path, 8192, 0)
+    assert abs(long - short) < 10e6
+    # The seeded fault: a cache that is committed at load would cost this.
+    assert memory.kv_bytes([KvLayer(i, 3, 64, 0) for i in range(30)], 8192, "f16") > 100e6
+
+
+LEAKS = """
+import gc, sys, edgelm
+from pathlib import Path
+
+def resident():
+    gc.collect()
+    return 4096 * int(Path("/proc/self/statm").read_text().split()[1])
+
+def reply(model, i):
+    model.generate(f"Item {i} is", max_tokens=4, seed=i, logprobs=2)
+
+path, kept = sys.argv[1], []
+leak = sys.argv[2] == "leak"
+with edgelm.load(path, n_ctx=256) as model:
+    for i in range(50):
+        reply(model, i)
+    before = resident()
+    for i in range(200):
+        reply(model, i)
+        if leak:
+            kept.append(bytearray(b"x" * 20_000))
+    calls = resident() - before
+for _ in range(5):
+    edgelm.load(path, n_ctx=256).close()
+before = resident()
+for _ in range(20):
+    with edgelm.load(path, n_ctx=256) as model:
+        reply(model, 1)
+    if leak:
+        kept.append(bytearray(b"x" * 200_000))
+print(calls, resident() - before)
+"""
+
+
+def growth(path: Path, how: str) -> list[int]:
+    """Bytes that 200 replies, then 20 loads and closes, have added."""
+    command = [sys.executable, "-c", LEAKS, str(path), how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return [int(n) for n in done.stdout.split()]
+
+
+def test_nothing_leaks(tmp_path):
+    """10 kB a call and 100 kB a load are seen; a tiny model's weights are more than that."""
+    path = TinyLlama(n_layers=4, width=128, ff_width=256).write(tmp_path / "tiny.gguf")
+    calls, loads = growth(path, "clean")
+    assert calls < 2e6
+    assert loads < 2e6
+    leaked = growth(path, "leak")  # the seeded fault
+    assert leaked[0] > 3.5e6
+    assert leaked[1] > 3.5e6
