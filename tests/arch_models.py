@@ -7,7 +7,7 @@ transformers, and the goldens need to hold logits only.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,15 @@ class ArchModel:
         path: Path,
         tensors: Mapping[str, NDArray[Any]] | None = None,
         types: Mapping[str, int] | None = None,
+        prepare: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+        split_max_tensors: int = 0,
     ) -> Path:
         """Write the file and return its path; `types` holds those of tensors that are not float32.
 
-        The latter are given as rows of bytes.
+        The latter are given as rows of bytes. `prepare` adds to the writer what it wants.
         """
-        writer = gguf.GGUFWriter(path, self.architecture)
+        writer = gguf.GGUFWriter(path, self.architecture, split_max_tensors=split_max_tensors)
+        prepare(writer)
         common = {
             "block_count": self.n_layers,
             "context_length": N_CTX,
@@ -124,16 +127,16 @@ class ArchModel:
             elif isinstance(value, str):
                 kind = gguf.GGUFValueType.STRING
             writer.add_key_value(f"{self.architecture}.{key}", value, kind)
-        tokens = [*byte_symbols(), *SPECIALS]
+        tokens = [*byte_symbols(), "Ġt", *SPECIALS]
         tokens += [f"<unused{i}>" for i in range(V - len(tokens))]
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("smollm")
         writer.add_token_list(tokens)
-        control = V - 256
-        writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * control)
+        control = V - 257
+        writer.add_token_types([gguf.TokenType.NORMAL] * 257 + [gguf.TokenType.CONTROL] * control)
         writer.add_token_merges(["Ġ t"])
-        writer.add_bos_token_id(256)
-        writer.add_eos_token_id(258)
+        writer.add_bos_token_id(257)
+        writer.add_eos_token_id(259)
         writer.add_add_bos_token(False)
         for name, array in (self.tensors() if tensors is None else tensors).items():
             kind = (types or {}).get(name, gguf.GGMLQuantizationType.F32)
@@ -157,6 +160,11 @@ def values(name: str, shape: Shape) -> NDArray[np.float32]:
         return rng.normal(0, 0.2, shape).astype(np.float32)
     gain = 2.0 if "attn_q." in name or "attn_k." in name or "_inp" in name else 1.0
     return (gain * rng.normal(0, shape[-1] ** -0.5, shape)).astype(np.float32)
+
+
+def relative_rms(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
+    """rms(got - want) / rms(want)."""
+    return float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
 
 
 RMS = {"attention.layer_norm_rms_epsilon": 1e-5}

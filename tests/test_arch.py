@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from arch_models import MODELS, N_CTX, TOKENS
+from arch_models import MODELS, N_CTX, TOKENS, relative_rms
 from edgelm.arch import ARCHITECTURES, build
 from edgelm.errors import ModelFormatError, UnsupportedModelError
 from edgelm.gguf import open_gguf
@@ -44,10 +44,6 @@ def logits(path: Path) -> NDArray[np.float32]:
     results = plan.run(cache, TOKENS, positions, sequences, positions)
     assert results is not None
     return results["logits"]
-
-
-def relative_rms(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 import transformers
 
-from arch_models import MODELS, N_CTX, TOKENS, WINDOW, ArchModel, C, D, F, G, H, V
+from arch_models import MODELS, N_CTX, TOKENS, WINDOW, ArchModel, C, D, F, G, H, V, relative_rms
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "arch"
 FTYPES = {"q8_0": 7, "q4_k_m": 15, "q3_k_m": 12}
@@ -323,11 +323,6 @@ def llama_cpp_logits(path: Path) -> np.ndarray:
         context.decode(batch)
         rows.append(np.array(context.get_logits_ith(-1), np.float32))
     return np.stack(rows)
-
-
-def relative_rms(got: np.ndarray, want: np.ndarray) -> float:
-    """rms(got - want) / rms(want)."""
-    return float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
 
 
 def quantized(name: str, model: ArchModel, source: Path, ftype: int) -> dict[str, Any]:
