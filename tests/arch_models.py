@@ -182,6 +182,15 @@ def head_width(c: int) -> dict[str, int]:
 
 MODELS: dict[str, ArchModel] = {
     "llama": ArchModel("llama", qkv() | PRE_NORMS | glu(), RMS | BASE),
+    "llama-biases": ArchModel(  # Granite Code
+        "llama",
+        qkv(bias=True)
+        | PRE_NORMS
+        | glu()
+        | {"attn_output.bias": (D,), "ffn_gate.bias": (F,), "ffn_up.bias": (F,)}
+        | {"ffn_down.bias": (D,)},
+        RMS | BASE,
+    ),
     "llama3-rope": ArchModel(
         "llama",
         qkv() | PRE_NORMS | glu(),

@@ -129,3 +129,20 @@ def test_a_tensor_that_nothing_reads_is_refused(tmp_path):
     graph = Graph()
     with pytest.raises(UnsupportedModelError, match="attn_q_norm"):
         build(graph, Meta(file), Weights(file, graph))
+
+
+def test_tensors_that_change_no_answer_are_ignored(tmp_path):
+    golden, tensors = np.load(GOLDEN / "llama.npz"), MODELS["llama"].tensors()
+    tensors["blk.0.attn_rot_embd.weight"] = np.ones(32, np.float32)
+    tensors["cls.output.weight"] = np.ones((2, 256), np.float32)
+    path = MODELS["llama"].write(tmp_path / "model.gguf", tensors)
+    assert relative_rms(logits(path), golden["logits"]) <= F32_TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["blk.0.attn_q.scale", "blk.0.ffn_down.input_scale"])
+def test_scales_that_change_answers_are_refused(name, tmp_path):
+    tensors = MODELS["llama"].tensors() | {name: np.ones(1, np.float32)}
+    file = open_gguf(MODELS["llama"].write(tmp_path / "model.gguf", tensors))
+    graph = Graph()
+    with pytest.raises(UnsupportedModelError, match=name):
+        build(graph, Meta(file), Weights(file, graph))

@@ -104,6 +104,11 @@ def partial(factor: float) -> dict[str, Any]:
 # Test model -> transformers' model type, its configuration, how its tensors are stored.
 SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
     "llama": ("llama", {"head_dim": C}, unpermute),
+    "llama-biases": (
+        "llama",
+        {"head_dim": C, "attention_bias": True, "mlp_bias": True},
+        unpermute,
+    ),
     "llama3-rope": ("llama", {"head_dim": C, "tie_word_embeddings": True}, unpermute),
     "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}, unpermute),
     "qwen2": ("qwen2", {"tie_word_embeddings": True}, same),

@@ -65,9 +65,10 @@ def qkv(g: Graph, h: Value, b: Block) -> tuple[Value, Value, Value]:
 
 
 def glu(g: Graph, h: Value, b: Block, kind: str) -> Value:
-    """The gated feed-forward: down(kind(gate(h)) * up(h))."""
-    gate, up = g.linears(h, b["ffn_gate"], b["ffn_up"])
-    return g.linear(g.gated(gate, up, kind), b["ffn_down"])
+    """The gated feed-forward: down(kind(gate(h)) * up(h)), with its biases if the file has any."""
+    biases = (b.bias("ffn_gate"), b.bias("ffn_up"))
+    gate, up = g.linears(h, b["ffn_gate"], b["ffn_up"], biases=biases)
+    return g.linear(g.gated(gate, up, kind), b["ffn_down"], b.bias("ffn_down"))
 
 
 def moe(g: Graph, m: Meta, h: Value, b: Block, *, normalize: bool = True) -> Value:
