@@ -27,3 +27,9 @@ def smollm2_path() -> Path:
     Fails where the model cannot be had: a test that needs it is never skipped.
     """
     return hub.resolve("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def gemma3_path() -> Path:
+    """Gemma 3 270M in Q4_K_M, a mix of Q4_K, Q5_0, Q6_K and Q8_0; likewise."""
+    return hub.resolve("gemma-3-270m")
