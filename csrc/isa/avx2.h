@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#define EDGELM_INLINE inline __attribute__((always_inline))
+#include "isa/inline.h"
 
 namespace edgelm {
 namespace {
@@ -176,7 +176,7 @@ EDGELM_INLINE F32x16 load_f16(const uint8_t* p) {
 }
 EDGELM_INLINE F32x16 load_bf16(const uint8_t* p) {
   const __m128i* q = reinterpret_cast<const __m128i*>(p);
-  const auto widen = [](__m128i h) __attribute__((always_inline)) {
+  const auto widen = [](__m128i h) EDGELM_ALWAYS_INLINE {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
   };
   return {widen(_mm_loadu_si128(q)), widen(_mm_loadu_si128(q + 1))};
@@ -184,7 +184,7 @@ EDGELM_INLINE F32x16 load_bf16(const uint8_t* p) {
 // 2^(e - 128) of 16 bytes e; the two smallest are subnormal.
 EDGELM_INLINE F32x16 load_e8m0(const uint8_t* p) {
   const __m128i e = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  const auto power = [](__m256i x) __attribute__((always_inline)) {
+  const auto power = [](__m256i x) EDGELM_ALWAYS_INLINE {
     const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(x, _mm256_set1_epi32(1)), 23);
     const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), x);
     const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), x);

@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "isa/inline.h"
 #include "quant/half.h"
 
 // The algorithms inline; the operations, loops over 16 to 64 elements each, are calls: inlined into
 // unrolled tiles they would take minutes to compile.
-#define EDGELM_INLINE inline __attribute__((always_inline))
 #define EDGELM_CALL [[maybe_unused]] __attribute__((noinline))
 
 namespace edgelm {

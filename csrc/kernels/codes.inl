@@ -153,9 +153,8 @@ EDGELM_INLINE float half_at(const uint8_t* p, int column) {
 // The codes of all 32 weights x 16 rows, a line a K-group.
 template <class Codes>
 EDGELM_INLINE void expand_codes(const uint8_t* lines, uint8_t* panel) {
-  const auto line = [&](int i)
-                        __attribute__((always_inline)) { return load_bytes(lines + 64 * i); };
-  unroll<8>([&](auto g) __attribute__((always_inline)) {
+  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(lines + 64 * i); };
+  unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
     store(panel + 64 * g.value, Codes::template group<g.value>(line));
   });
 }

@@ -104,7 +104,7 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
   const uint8_t* act = args.act + t0 * args.act_stride + span.first * W::kActBytes;
   float* out = args.out + t0 * args.out_stride + span.row0;
   F32x16 c[T];
-  unroll<T>([&](auto t) __attribute__((always_inline)) {
+  unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
     c[t.value] =
         span.first == 0 ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
   });
@@ -115,7 +115,7 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
     weights += Source::kBytes;
     act += W::kActBytes;
   }
-  unroll<T>([&](auto t) __attribute__((always_inline)) {
+  unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
     store_columns(out + t.value * args.out_stride, c[t.value], n);
   });
 }

@@ -50,7 +50,7 @@ struct FloatWeight {
     source.fetch();
     F32x16 w = source.weights();
     pin(w);
-    unroll<T>([&](auto t) __attribute__((always_inline)) {
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
       c[t.value] =
           fma(w, broadcast_f32(reinterpret_cast<const float*>(act + t.value * stride)), c[t.value]);
     });

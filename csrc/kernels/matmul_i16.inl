@@ -40,7 +40,7 @@ struct ExpandedI16 {
 
 template <class Source>
 EDGELM_INLINE void expand_i16(const Source& source, uint8_t* panel) {
-  unroll<16>([&](auto j) __attribute__((always_inline)) {
+  unroll<16>([&](auto j) EDGELM_ALWAYS_INLINE {
     store(reinterpret_cast<int16_t*>(panel + 64 * j.value), source.template pairs<j.value>());
   });
   store(reinterpret_cast<float*>(panel + 16 * 64), source.scale());
@@ -51,10 +51,10 @@ EDGELM_INLINE void accumulate_i16(const Source& source, const uint8_t* act, size
                                   F32x16 (&c)[T]) {
   source.fetch();
   I32x16 sum[T];
-  unroll<16>([&](auto j) __attribute__((always_inline)) {
+  unroll<16>([&](auto j) EDGELM_ALWAYS_INLINE {
     I16x32 w = source.template pairs<j.value>();
     pin(w);
-    unroll<T>([&](auto t) __attribute__((always_inline)) {
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
       const I32x16 product = dot(w, broadcast4(act + t.value * stride + 4 * j.value));
       if constexpr (j.value == 0) {
         sum[t.value] = product;
@@ -65,7 +65,7 @@ EDGELM_INLINE void accumulate_i16(const Source& source, const uint8_t* act, size
     });
   });
   const F32x16 d = source.scale();
-  unroll<T>([&](auto t) __attribute__((always_inline)) {
+  unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
     const auto* a = reinterpret_cast<const ActI16x32*>(act + t.value * stride);
     c[t.value] = fma(to_float(sum[t.value]), mul(d, broadcast_f32(&a->scale)), c[t.value]);
   });

@@ -42,7 +42,7 @@ struct PackedK {
   template <int g>
   EDGELM_INLINE Bytes64 group(int b) const {
     const uint8_t* at = p + b * (64 * F::Codes::kLines);
-    const auto line = [&](int i) __attribute__((always_inline)) { return load_bytes(at + 64 * i); };
+    const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(at + 64 * i); };
     return F::Codes::template group<g>(line);
   }
 };
@@ -107,19 +107,19 @@ struct KWeight {
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
                                        F32x16 (&c)[T]) {
-    const auto a = [&](int t) __attribute__((always_inline)) -> const ActI8x256& {
+    const auto a = [&](int t) EDGELM_ALWAYS_INLINE -> const ActI8x256& {
       return *reinterpret_cast<const ActI8x256*>(act + t * stride);
     };
     I32x16 sum[T];
-    unroll<T>([&](auto t) __attribute__((always_inline)) { sum[t.value] = zero_i32(); });
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_i32(); });
     for (int b = 0; b < 8; ++b) {
       source.fetch(b);
       I16x32 lane[T];
-      unroll<8>([&](auto g) __attribute__((always_inline)) {
+      unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
         constexpr int kGroup = g.value;
         Bytes64 w = source.template group<kGroup>(b);
         pin(w);
-        unroll<T>([&](auto t) __attribute__((always_inline)) {
+        unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
           I16x32 x = mul_pairs(w, broadcast4(a(t.value).q + 32 * b + 4 * kGroup));
           if constexpr (kGroup % F::kChain > 0) {
             x = add(lane[t.value], x);
@@ -131,28 +131,28 @@ struct KWeight {
         });
         if constexpr (kGroup % F::kChain == F::kChain - 1) {
           const I16x32 s = load_i16(source.scales.scale[F::kSub == 16 ? 2 * b + kGroup / 4 : b]);
-          unroll<T>([&](auto t) __attribute__((always_inline)) {
+          unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
             sum[t.value] = add(sum[t.value], dot(lane[t.value], s));
           });
         }
       });
     }
     const F32x16 d = load_f32(source.scales.d);
-    unroll<T>([&](auto t) __attribute__((always_inline)) {
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
       const F32x16 scale = mul(d, broadcast_f32(&a(t.value).scale));
       c[t.value] = fma(to_float(sum[t.value]), scale, c[t.value]);
     });
     if constexpr (F::kHasMin) {
-      unroll<T>([&](auto t) __attribute__((always_inline)) { sum[t.value] = zero_i32(); });
+      unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_i32(); });
       for (int b = 0; b < 128 / F::kSub; ++b) {
         const I16x32 m = load_i16(source.scales.min[b]);
-        unroll<T>([&](auto t) __attribute__((always_inline)) {
+        unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
           const int16_t* sums = F::kSub == 16 ? a(t.value).sum16 : a(t.value).sum32;
           sum[t.value] = add(sum[t.value], dot(m, broadcast4(sums + 2 * b)));
         });
       }
       const F32x16 dmin = load_f32(source.scales.dmin);
-      unroll<T>([&](auto t) __attribute__((always_inline)) {
+      unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
         const F32x16 scale = mul(dmin, broadcast_f32(&a(t.value).scale));
         c[t.value] = fnma(to_float(sum[t.value]), scale, c[t.value]);
       });

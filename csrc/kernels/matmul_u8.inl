@@ -49,10 +49,10 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
                                  F32x16 (&c)[T]) {
   source.fetch();
   I16x32 lane[T];
-  unroll<8>([&](auto g) __attribute__((always_inline)) {
+  unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
     Bytes64 w = source.template group<g.value>();
     pin(w);
-    unroll<T>([&](auto t) __attribute__((always_inline)) {
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
       const auto* a = reinterpret_cast<const ActI8x32*>(act + t.value * stride);
       I16x32 sum = mul_pairs(w, broadcast4(a->q + 4 * g.value));
       if constexpr (g.value > 0) {
@@ -65,14 +65,14 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
     });
   });
   const F32x16 d = source.scale();
-  unroll<T>([&](auto t) __attribute__((always_inline)) {
+  unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
     const auto* a = reinterpret_cast<const ActI8x32*>(act + t.value * stride);
     c[t.value] =
         fma(to_float(sum_lanes(lane[t.value])), mul(d, broadcast_f32(&a->scale)), c[t.value]);
   });
   if constexpr (kHasMin) {
     const F32x16 m = source.min();
-    unroll<T>([&](auto t) __attribute__((always_inline)) {
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
       const auto* a = reinterpret_cast<const ActI8x32*>(act + t.value * stride);
       c[t.value] = fma(m, broadcast_f32(&a->sum), c[t.value]);
     });
@@ -107,7 +107,7 @@ struct U8Weight {
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
     const Packed source(record);
-    unroll<8>([&](auto g) __attribute__((always_inline)) {
+    unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
       store(panel + 64 * g.value, source.template group<g.value>());
     });
     store(reinterpret_cast<float*>(panel + 512), source.scale());
@@ -123,8 +123,7 @@ struct U8Weight {
 // The K-groups of a record whose lines come first.
 template <class Codes, int g>
 EDGELM_INLINE Bytes64 code_group(const uint8_t* record) {
-  const auto line = [&](int i)
-                        __attribute__((always_inline)) { return load_bytes(record + 64 * i); };
+  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(record + 64 * i); };
   return Codes::template group<g>(line);
 }
 

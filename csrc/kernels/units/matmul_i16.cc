@@ -59,8 +59,7 @@ constexpr uint8_t kLevelBytes[16] = {
 // so that its even bytes are its first pair.
 template <int j>
 EDGELM_INLINE I16x32 iq4_pairs(const uint8_t* lines) {
-  const auto line = [&](int i)
-                        __attribute__((always_inline)) { return load_bytes(lines + 64 * i); };
+  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(lines + 64 * i); };
   const Bytes64 levels = lookup(kLevelBytes, Bits4::group<j / 2>(line));
   if constexpr (j % 2 == 0) {
     return even_bytes(levels);
