@@ -52,8 +52,8 @@ enum class GluKind : uint8_t { kSilu, kGelu, kGeluTanh, kRelu, kRelu2, kSigmoid,
 struct AttentionArgs;
 struct KvStore;
 
-// Loops that only measure: each arithmetic one returns the multiply-accumulates of `turns` turns, on
-// operands in registers; `read` touches n bytes, a multiple of 256.
+// Loops that only measure: each arithmetic one returns the multiply-accumulates of `turns` turns,
+// on operands in registers; `read` touches n bytes, a multiple of 256.
 struct PeakKernels {
   int64_t (*u8s8)(int64_t turns);
   int64_t (*i16)(int64_t turns);
@@ -91,10 +91,11 @@ struct KernelTable {
   PeakKernels peaks;
 };
 
-// Every unit of csrc/kernels/units is compiled once per ISA, and exports one function that fills in its
-// part of that ISA's table: edgelm_<isa>_<unit>.
+// Every unit of csrc/kernels/units is compiled once per ISA, and exports one function that fills in
+// its part of that ISA's table: edgelm_<isa>_<unit>.
 #define EDGELM_PASTE_(isa, unit) edgelm_##isa##_##unit
 #define EDGELM_PASTE(isa, unit) EDGELM_PASTE_(isa, unit)
-#define EDGELM_UNIT(unit) extern "C" void EDGELM_PASTE(EDGELM_ISA, unit)(edgelm::KernelTable & table)
+#define EDGELM_UNIT(unit) \
+  extern "C" void EDGELM_PASTE(EDGELM_ISA, unit)(edgelm::KernelTable & table)
 
 }  // namespace edgelm

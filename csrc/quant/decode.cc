@@ -11,9 +11,10 @@ void decode_blocks(const uint8_t* row, int64_t k, float* out) noexcept {
   for (int64_t i = 0; i < k; i += Block::kBlock) decode(*block++, out + i);
 }
 
-#define X(name, gguf_id, block, bytes)                                                  \
-  static_assert(name::kBlock == block && sizeof(name) == bytes, "quants.def disagrees " \
-                                                                "with " #name);
+#define X(name, gguf_id, block, bytes)                          \
+  static_assert(name::kBlock == block && sizeof(name) == bytes, \
+                "quants.def disagrees "                         \
+                "with " #name);
 #include "quant/quants.def"
 #undef X
 

@@ -19,10 +19,10 @@ inline constexpr int kQuantCount = 0
     ;
 
 struct QuantInfo {
-  const char* name;      // as in the kernel names: q4_k
-  int32_t gguf_id;       // ggml_type in the file
-  int32_t block;         // weights a block
-  int32_t block_bytes;   // bytes a block in the file
+  const char* name;     // as in the kernel names: q4_k
+  int32_t gguf_id;      // ggml_type in the file
+  int32_t block;        // weights a block
+  int32_t block_bytes;  // bytes a block in the file
 };
 
 inline constexpr QuantInfo kQuants[kQuantCount] = {

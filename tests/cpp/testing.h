@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-// A test is TEST(name) { ... EXPECT(condition) << "why"; }. The binary runs all, or those whose name
-// contains its first argument, and exits 1 if one failed.
+// A test is TEST(name) { ... EXPECT(condition) << "why"; }. The binary runs all, or those whose
+// name contains its first argument, and exits 1 if one failed.
 namespace edgelm::testing {
 
 struct Test {
@@ -35,24 +35,23 @@ class Expectation {
 
 }  // namespace edgelm::testing
 
-#define TEST(name)                                                                 \
-  static void test_##name();                                                       \
-  static const bool registered_##name =                                            \
-      (edgelm::testing::tests().push_back({#name, test_##name}), true);            \
+#define TEST(name)                                                      \
+  static void test_##name();                                            \
+  static const bool registered_##name =                                 \
+      (edgelm::testing::tests().push_back({#name, test_##name}), true); \
   static void test_##name()
 
-#define EXPECT(condition) \
-  edgelm::testing::Expectation((condition), #condition, __FILE__, __LINE__)
+#define EXPECT(condition) edgelm::testing::Expectation((condition), #condition, __FILE__, __LINE__)
 
 // The statement must throw edgelm::Error of that kind.
-#define EXPECT_ERROR(kind_wanted, statement)                                                  \
-  do {                                                                                        \
-    bool caught = false;                                                                      \
-    try {                                                                                     \
-      statement;                                                                              \
-    } catch (const edgelm::Error& error) {                                                    \
-      caught = true;                                                                          \
-      EXPECT(error.kind() == (kind_wanted)) << "wrong kind of error: " << error.what();       \
-    }                                                                                         \
-    EXPECT(caught) << #statement << " threw nothing";                                         \
+#define EXPECT_ERROR(kind_wanted, statement)                                            \
+  do {                                                                                  \
+    bool caught = false;                                                                \
+    try {                                                                               \
+      statement;                                                                        \
+    } catch (const edgelm::Error& error) {                                              \
+      caught = true;                                                                    \
+      EXPECT(error.kind() == (kind_wanted)) << "wrong kind of error: " << error.what(); \
+    }                                                                                   \
+    EXPECT(caught) << #statement << " threw nothing";                                   \
   } while (false)
