@@ -87,7 +87,7 @@ py::array_t<uint8_t> read(const GgufFile& file, const GgufTensor& tensor) {
   py::array_t<uint8_t> bytes(static_cast<py::ssize_t>(tensor.n_bytes));
   std::byte* out = reinterpret_cast<std::byte*>(bytes.mutable_data());
   {
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     file.read(tensor, 0, {out, tensor.n_bytes});
   }
   return bytes;
@@ -109,7 +109,7 @@ void gguf(py::module_& m) {
 
   py::class_<GgufFile, std::shared_ptr<GgufFile>>(m, "GgufFile")
       .def(py::init([](const std::filesystem::path& path) {
-             py::gil_scoped_release unlocked;
+             const Unlocked unlocked;
              return std::make_shared<GgufFile>(path);
            }),
            py::arg("path"))

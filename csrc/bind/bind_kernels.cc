@@ -95,7 +95,7 @@ class PackedMatrix {
     group_bytes_ = weight().group_bytes(k_);
     groups_ = allocate(n_bytes());
     const uint8_t* from = rows.data();
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     split(n_groups(), usable_cores(), [&](int64_t begin, int64_t end, int) {
       for (int64_t g = begin; g < end; ++g) {
         const int64_t row = g * kGroupRows;
@@ -128,7 +128,7 @@ class PackedMatrix {
     Floats out({n_tokens, n_});
     const float* from = x.data();
     float* to = out.mutable_data();
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const Activations act(table_, weight().act, from, n_tokens, k_, n_threads);
     const Buffer scratch = allocate(kMatmulScratchBytes * static_cast<size_t>(n_threads));
     split(n_groups(), n_threads, [&](int64_t begin, int64_t end, int thread) {

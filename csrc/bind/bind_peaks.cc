@@ -19,7 +19,7 @@ py::dict measure(const std::string& isa, int n_threads, int64_t n_bytes) {
   const KernelTable& table = kernels(isa);
   Peaks peaks;
   {
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     peaks = measure_peaks(table, n_threads, static_cast<size_t>(n_bytes));
   }
   py::dict out;
@@ -34,7 +34,7 @@ py::dict measure(const std::string& isa, int n_threads, int64_t n_bytes) {
 }  // namespace
 
 void peaks(py::module_& m) {
-  m.def("clock_hz", &clock_hz, py::call_guard<py::gil_scoped_release>());
+  m.def("clock_hz", &clock_hz, py::call_guard<Unlocked>());
   m.def("measure_peaks", &measure, py::arg("isa"), py::arg("n_threads") = 1,
         py::arg("n_bytes") = int64_t{1} << 28);
 }

@@ -51,6 +51,7 @@ class Interrupts {
 
   bool operator()() {
     if (flag_ != nullptr && flag_->set.load(std::memory_order_relaxed)) return true;
+    if (!on_main_thread()) return false;
     const auto now = Clock::now();
     if (now - last_ < kSignalInterval) return false;
     {
@@ -153,7 +154,7 @@ PyValue add(const std::shared_ptr<PyGraph>& self, const std::string& op,
 
 std::unique_ptr<Plan> compile(const PyGraph& self, int n_batch, int max_rows, int n_threads) {
   auto graph = std::make_shared<const Graph>(self.graph);
-  const py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   return std::make_unique<Plan>(std::move(graph), Limits{n_batch, max_rows, n_threads},
                                 Interrupts(nullptr));
 }
@@ -185,7 +186,7 @@ py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positio
   Plan::Status status;
   {
     Interrupts interrupts(cancel);
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     status = self.run(batch, cache, outputs, std::ref(interrupts));
   }
   if (status == Plan::Status::kCancelled) return py::none();
@@ -197,7 +198,7 @@ py::list trace(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positio
   const Batch batch = batch_of(tokens, positions, sequences, wanted);
   std::vector<Traced> results;
   {
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     results = self.trace(batch, cache);
   }
   py::list arrays;

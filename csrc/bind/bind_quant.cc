@@ -30,7 +30,7 @@ Floats decode_rows(const std::string& quant, const Bytes& rows, int64_t k) {
   const uint8_t* from = rows.data();
   float* to = out.mutable_data();
   {
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     std::vector<uint32_t> aligned((bytes + 3) / 4);  // the array may start at an odd address
     uint8_t* row = reinterpret_cast<uint8_t*>(aligned.data());
     for (int64_t i = 0; i < n; ++i) {

@@ -20,7 +20,7 @@ py::tuple top_arrays(const Floats& logits, size_t k) {
   const auto row = row_of(logits);
   std::vector<Candidate> best;
   {
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     best = top(row, k);
   }
   py::array_t<int32_t> ids{py::ssize_t(best.size())};
@@ -34,7 +34,7 @@ py::tuple top_arrays(const Floats& logits, size_t k) {
 
 int32_t argmax_of(const Floats& logits) {
   const auto row = row_of(logits);
-  py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   return argmax(row);
 }
 
@@ -44,7 +44,7 @@ py::array_t<double> log_sum_exp_rows(const Floats& logits) {
   py::array_t<double> out{py::ssize_t(rows)};
   const float* in = logits.data();
   double* sums = out.mutable_data();
-  py::gil_scoped_release unlocked;
+  const Unlocked unlocked;
   for (size_t r = 0; r < rows; ++r) sums[r] = log_sum_exp({in + r * width, width});
   return out;
 }

@@ -154,7 +154,7 @@ void tokenize(py::module_& m) {
             const std::string_view view = utf8(text);
             std::vector<int32_t> ids;
             {
-              py::gil_scoped_release unlocked;
+              const Unlocked unlocked;
               ids = t.encode(view, parse_special);
             }
             return list_of(ids);
