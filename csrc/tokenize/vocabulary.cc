@@ -85,7 +85,7 @@ uint64_t hash_bytes(std::string_view bytes) {
     mix(word);
   }
   uint64_t word = 0;
-  std::memcpy(&word, at, left);
+  if (left > 0) std::memcpy(&word, at, left);  // an empty text may be null
   mix(word);
   return hash ^ hash >> 32;
 }
