@@ -23,12 +23,13 @@ PYTHON_LAYERS = (
     {"generate", "scoring", "session"},
     {"api"},
     {"__init__"},
-    {"cli", "bench", "server"},
+    {"bench", "server"},
+    {"cli"},
     {"__main__"},
 )
 MODULES = {"_core"}.union(*PYTHON_LAYERS)
 # Where the native engine is visible at all; everyone else goes through these.
-NATIVE_IMPORTERS = {"graph", "gguf", "tokenizer", "samplers", "model"}
+NATIVE_IMPORTERS = {"graph", "gguf", "tokenizer", "samplers", "model", "bench"}
 
 # What each folder of csrc may include from, besides itself.
 CPP_LAYERS = {

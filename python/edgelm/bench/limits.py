@@ -1,0 +1,83 @@
+"""What the machine can do at best, and how a measured time stands to it."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from .. import _core
+from .subject import ModelInfo
+from .timing import Bound, Times
+
+LOOKS = 3  # the best of these: a limit is what was possible once
+
+
+@dataclass
+class Limit:
+    """Limits at one number of threads, by loops that do nothing else; the best of three.
+
+    n_threads: threads that worked together.
+    isa: the instruction set of the loops.
+    read_gb_s: memory read, in 10^9 bytes a second.
+    int8_gmac_s: 8-bit multiply-adds with operands in registers, 10^9 a second, all threads.
+    f32_gmac_s: float multiply-adds likewise.
+    clock_ghz: clock of one core while that ran.
+    read_samples: every reading of read_gb_s.
+    """
+
+    n_threads: int
+    isa: str
+    read_gb_s: float
+    int8_gmac_s: float
+    f32_gmac_s: float
+    clock_ghz: float
+    read_samples: list[float]
+
+
+def measure(n_threads: int, n_bytes: int = 1 << 28) -> Limit:
+    """Measure one number of threads: about half a second."""
+    isa = _core.active_isa()
+    found = [_core.measure_peaks(isa, n_threads, n_bytes) for _ in range(LOOKS)]
+
+    def gmac_s(form: str) -> float:
+        return 1e-9 * n_threads * max(p[f"{form}_mac_cycle"] * p["clock_hz"] for p in found)
+
+    reads = [p["read_gb_s"] for p in found]
+    return Limit(
+        n_threads=n_threads,
+        isa=isa,
+        read_gb_s=max(reads),
+        int8_gmac_s=gmac_s("u8s8"),
+        f32_gmac_s=gmac_s("f32"),
+        clock_ghz=1e-9 * max(p["clock_hz"] for p in found),
+        read_samples=reads,
+    )
+
+
+def prefill_bound(
+    info: ModelInfo, limit: Limit, n_tokens: int, measured: Times, n_cached: int = 0
+) -> Bound:
+    """Of n_tokens at once, one row of logits: all weights are read, every layer multiplies."""
+    macs = n_tokens * info.layer_macs + info.head_macs
+    n_bytes = info.bytes_per_token + n_cached * info.kv_bytes_per_token
+    return bound(limit, n_bytes, macs, statistics.median(measured.samples_ms))
+
+
+def decode_bound(info: ModelInfo, limit: Limit, depth: float, measured_ms: float) -> Bound:
+    """Of one token behind `depth` others."""
+    n_bytes = info.bytes_per_token + depth * info.kv_bytes_per_token
+    return bound(limit, n_bytes, info.layer_macs + info.head_macs, measured_ms)
+
+
+def bound(limit: Limit, n_bytes: float, macs: float, measured_ms: float) -> Bound:
+    """memory_ms = bytes / bandwidth; compute_ms = multiply-adds / rate; the greater one binds."""
+    memory_ms = 1e-6 * n_bytes / limit.read_gb_s
+    compute_ms = 1e-6 * macs / limit.int8_gmac_s
+    limit_ms = max(memory_ms, compute_ms)
+    return Bound(
+        memory_ms=memory_ms,
+        compute_ms=compute_ms,
+        limit_ms=limit_ms,
+        by="memory" if memory_ms >= compute_ms else "compute",
+        share=limit_ms / measured_ms,
+    )

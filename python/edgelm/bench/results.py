@@ -1,0 +1,106 @@
+"""What `edgelm bench` writes: results.json, as plain dataclasses.
+
+`schema.json` beside this file is made from these classes and their docstrings (`schema.py`), and a
+test holds the two together. Times are in milliseconds, sizes in bytes, rates in tokens a second.
+null stands for what could not be had, and `skipped`, `warnings` or a field beside it says why;
+an absent number is never zero. Every sample is kept, in the order in which it was taken.
+
+SCHEMA_VERSION grows when a reader of the old files would go wrong; a new optional field is no
+reason. Files of another version are refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .cost import Cost
+from .decode import Decode, LlamaBench
+from .first_token import FirstToken
+from .limits import Limit
+from .loading import Load
+from .machine import Machine
+from .memory import Memory
+from .peers import Peer
+from .profiles import Scenario
+from .projection import Projection
+from .quantization import Quantization
+from .subject import ModelInfo, Settings
+from .sustain import Sustain
+from .threads import ThreadSetting
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class ModelResult:
+    """All that was measured of one file.
+
+    settings: how it was loaded for most sections; threads and peers state their own.
+    suggestion: arguments of load() that were the fastest here, as Python; null if not asked for.
+    """
+
+    model: ModelInfo
+    settings: Settings
+    first_token: list[FirstToken] = field(default_factory=list)
+    decode: list[Decode] = field(default_factory=list)
+    llama_bench: list[LlamaBench] = field(default_factory=list)
+    scenarios: list[Scenario] = field(default_factory=list)
+    load: list[Load] = field(default_factory=list)
+    memory: Memory | None = None
+    cost: list[Cost] = field(default_factory=list)
+    sustain: Sustain | None = None
+    threads: list[ThreadSetting] = field(default_factory=list)
+    suggestion: str | None = None
+
+
+@dataclass
+class Skipped:
+    """What was left out, and why.
+
+    model: name of the file; null if it concerns all.
+    section: the field of ModelResult or Results that lacks it.
+    what: which part, "prompt of 1024" say.
+    reason: why.
+    """
+
+    model: str | None
+    section: str
+    what: str
+    reason: str
+
+
+@dataclass
+class Results:
+    """One run of `edgelm bench`.
+
+    schema_version: SCHEMA_VERSION.
+    created: when it began, UTC, ISO 8601.
+    seconds: how long it took.
+    interrupted: it was stopped early; what was measured until then is here.
+    command: the arguments.
+    effort: "quick", "default" or "full".
+    profile: "phone", "survey", "llama-bench", or null for the standard suite.
+    seed: of the random ids and weights.
+    versions: of edgelm, Python, NumPy; "commit" where the package lies in a git checkout.
+    limits: of the machine, by number of threads.
+    warnings: what a reader must know before quoting a number.
+    """
+
+    schema_version: int
+    created: str
+    seconds: float
+    interrupted: bool
+    command: list[str]
+    effort: Literal["quick", "default", "full"]
+    profile: str | None
+    seed: int
+    versions: dict[str, str]
+    machine: Machine
+    limits: list[Limit]
+    models: list[ModelResult] = field(default_factory=list)
+    quantization: list[Quantization] = field(default_factory=list)
+    peers: list[Peer] = field(default_factory=list)
+    projection: list[Projection] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
