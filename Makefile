@@ -1,5 +1,6 @@
 # make run [MODEL=name-or-file] [PROMPT="..."]    from a fresh machine to generated text
 # make test [ARGS="-k kernels"]                   build, then run the tests
+# make fuzz [SECONDS=60]                          the parsers under libFuzzer, which needs clang++
 # make build | lint | format | sanitize | wheel | bench | clean
 #
 # Needs make, Python 3.10 or newer and a C++20 compiler; all else goes into .venv. PYTHON=... and
@@ -7,11 +8,12 @@
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run build test lint format sanitize wheel bench clean FORCE
+.PHONY: run build test lint format sanitize fuzz wheel bench clean FORCE
 
 MODEL ?= smollm2-135m-instruct
 PROMPT ?= Why is the sky blue? Answer in one sentence.
 ARGS ?=
+SECONDS ?= 60
 # As given: a dollar sign in a prompt names no variable of make's.
 override MODEL := $(value MODEL)
 override PROMPT := $(value PROMPT)
@@ -20,7 +22,7 @@ export MODEL PROMPT
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
-CPP := $(shell find csrc tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inl')
+CPP := $(shell find csrc tests/cpp tests/fuzz -name '*.h' -o -name '*.cc' -o -name '*.inl')
 PY := python tests bench tools
 
 run: .venv/built
@@ -51,6 +53,21 @@ build/%/edgelm_tests: .venv/made FORCE
 	$(BIN)/cmake -S . -B build/$* -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
 	  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DEDGELM_PYTHON=OFF -DEDGELM_TESTS=ON -DEDGELM_SANITIZE=$*
 	$(BIN)/cmake --build build/$* --target edgelm_tests
+
+# What the fuzzers find new stays in build/fuzz/corpus; an input that fails is left in build/fuzz.
+FUZZ := build/fuzz
+FUZZ_LIMITS := -max_total_time=$(SECONDS) -max_len=8192 -timeout=20 -malloc_limit_mb=64
+fuzz: .venv/made
+	$(BIN)/python tests/fuzz/make_seeds.py $(FUZZ)
+	$(BIN)/cmake -S tests/fuzz -B $(FUZZ) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	  -DCMAKE_CXX_COMPILER=clang++
+	$(BIN)/cmake --build $(FUZZ)
+	mkdir -p $(FUZZ)/corpus/gguf $(FUZZ)/corpus/tokenizer
+	@pids=; for target in gguf tokenizer; do \
+	  $(FUZZ)/fuzz_$$target $(FUZZ_LIMITS) -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(FUZZ)/found-$$target- $(FUZZ)/corpus/$$target $(FUZZ)/seeds/$$target & \
+	  pids="$$pids $$!"; \
+	done; failed=0; for pid in $$pids; do wait $$pid || failed=1; done; exit $$failed
 
 wheel: .venv/made
 	rm -rf dist
