@@ -12,7 +12,7 @@ from edgelm.gguf import open_gguf
 from edgelm.tokenizer import Tokenizer
 
 MODELS = ("smollm2-135m-instruct", "gemma-3-270m")
-PROSE = (Path(__file__).parent.parent / "tests" / "data" / "prose.txt").read_text()
+PROSE = (Path(__file__).parent.parent / "python" / "edgelm" / "bench" / "prose.txt").read_text()
 TEXTS = {
     "prose": PROSE * (1_000_000 // len(PROSE)),
     "mixed": "Привет, мир! 你好世界。 Das ist ein Test: naïve café 12345. " * 10_000,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent / "golden"
-PROSE = Path(__file__).parent / "data" / "prose.txt"
+PROSE = Path(__file__).parent.parent / "python" / "edgelm" / "bench" / "prose.txt"
 N_TOP = 128
 
 Floats = NDArray[np.float32]
@@ -56,7 +56,7 @@ class Reference:
 
 @cache
 def reference(model: str = "smollm2") -> Reference:
-    """The goldens of a model's file on tests/data/prose.txt."""
+    """The goldens of a model's file on python/edgelm/bench/prose.txt."""
     with np.load(FOLDER / f"{model}_positions.npz") as f:
         return Reference(
             ids=f["ids"],

@@ -22,7 +22,7 @@ import pytest
 import edgelm
 
 TESTS = Path(__file__).parent
-PROSE = (TESTS / "data" / "prose.txt").read_text()
+PROSE = (TESTS.parent / "python" / "edgelm" / "bench" / "prose.txt").read_text()
 PERPLEXITY = json.loads((TESTS / "golden" / "smollm2_perplexity.json").read_text())
 FRANCE = "The capital of France is"
 

@@ -2,7 +2,7 @@
 
     python tools/kl_table.py smollm2-q8_0.gguf smollm2-q4_k_m.gguf ...
 
-Prints the mean KL divergence over 1,024 positions of tests/data/prose.txt and the whole vocabulary,
+Prints the mean KL divergence over 1,024 positions of edgelm/bench/prose.txt and all the vocabulary,
 from transformers on the same file's dequantized weights: so it counts an engine's rounding, not
 the file's. Needs what tools/oracles.py names, and edgelm installed.
 """
@@ -17,7 +17,7 @@ from oracles import LlamaCpp, kl, log_softmax, transformers_logits
 
 import edgelm
 
-PROSE = Path(__file__).parent.parent / "tests" / "data" / "prose.txt"
+PROSE = Path(__file__).parent.parent / "python" / "edgelm" / "bench" / "prose.txt"
 N_POSITIONS = 1024
 
 

@@ -100,7 +100,7 @@ TEXTS = [
 def positions(path: Path, llama: LlamaCpp) -> dict[str, Any]:
     """The float reference at each position of the prose, and llama.cpp's distance from it."""
     ids = llama.tokenize(goldens.PROSE.read_text(), add_special=True)[:N_POSITIONS]
-    assert len(ids) == N_POSITIONS, "tests/data/prose.txt is too short"
+    assert len(ids) == N_POSITIONS, "python/edgelm/bench/prose.txt is too short"
     expected = transformers_logits(path, ids)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "f32.gguf"

@@ -1,4 +1,4 @@
-"""Writes tests/golden/smollm2_perplexity.json: llama.cpp's scores of tests/data/prose.txt.
+"""Writes tests/golden/smollm2_perplexity.json: llama.cpp's scores of python/edgelm/bench/prose.txt.
 
     python tools/make_perplexity_goldens.py SmolLM2-135M-Instruct.Q4_1.gguf
 
@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent.parent / "tests"
 
 
 def main(path: str) -> None:
-    text = (TESTS / "data" / "prose.txt").read_text()
+    text = (TESTS.parent / "python" / "edgelm" / "bench" / "prose.txt").read_text()
     written = {}
     for n_ctx in (128, 512):
         llama_cpp = LlamaCpp(Path(path), n_ctx=n_ctx)

@@ -1,6 +1,6 @@
 """Write tests/golden/tokenizers.json: small vocabularies of every family, and others' ids of texts.
 
-Each vocabulary is trained on tests/data/prose.txt and the strings of tests/tokenizer_texts.py. The
+Each vocabulary is made of edgelm/bench/prose.txt and the strings of tests/tokenizer_texts.py. The
 ids under "ids" come from the library that a model's own tokenizer is (PyPI `tokenizers`,
 `sentencepiece`); those under "llama.cpp" are llama.cpp's (`xllamacpp`, through its C interface)
 from the same GGUF file, where they differ.
@@ -32,7 +32,7 @@ from vocabularies import write_vocabulary  # noqa: E402
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 VOCAB_SIZE = 700
-PROSE = (TESTS / "data" / "prose.txt").read_text()
+PROSE = (TESTS.parent / "python" / "edgelm" / "bench" / "prose.txt").read_text()
 CORPUS = [*PROSE.splitlines(keepends=True), *(t for t in texts() * 2 if not {"<", "\u2581"} & {*t})]
 RULES = "0041\t0061\nFB01\t0066 0069\n00BD\t0031 2F 0032\n3000\t0020\n0009\t0020\n"
 
