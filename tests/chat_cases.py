@@ -1,8 +1,12 @@
-"""Conversations that every template of tests/golden/chat is rendered with."""
+"""Conversations that chat templates are rendered with: our own, and those of real models."""
 
 from __future__ import annotations
 
+import hashlib
+from datetime import datetime
 from typing import Any
+
+TODAY = datetime(2024, 7, 26, 12, 34, 56)  # for templates that write the date
 
 WEATHER = {
     "type": "function",
@@ -21,6 +25,31 @@ WEATHER = {
             },
             "required": ["city"],
         },
+    },
+}
+# With all that strict templates ask for.
+SEARCH = {
+    "type": "function",
+    "function": {
+        "name": "search_flights",
+        "description": "Finds flights.",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "to": {"type": "string", "description": "An airport's code"},
+                "passengers": {"type": "integer", "description": "How many", "minimum": 1},
+                "nonstop": {"type": "boolean", "description": "No changes", "nullable": True},
+                "airlines": {
+                    "type": "array",
+                    "description": "Any of them",
+                    "items": {"type": "string", "description": "A code"},
+                },
+            },
+            "required": ["to", "passengers"],
+            "additionalProperties": False,
+        },
+        "return": {"type": "string", "description": "JSON"},
     },
 }
 NOW = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
@@ -42,6 +71,19 @@ def _call(name: str, arguments: Any) -> dict[str, Any]:
     }
 
 
+_FLIGHT = {"to": "LIS", "passengers": 2, "nonstop": True, "airlines": ["TP", "LH"]}
+# Mistral's templates want ids of nine letters and digits, others an id in the answer.
+_FLOWN: list[dict[str, Any]] = [
+    {"role": "system", "content": "You book flights."},
+    _user("Two to Lisbon, please."),
+    _assistant("", tool_calls=[{**_call("search_flights", _FLIGHT), "id": "flight001"}]),
+    {
+        "role": "tool",
+        "name": "search_flights",
+        "tool_call_id": "flight001",
+        "content": '{"price": 129.5}',
+    },
+]
 _CALLED = [
     _user("Wetter in Köln?"),
     {"role": "assistant", "content": None, "tool_calls": [_call("weather", {"city": "Köln"})]},
@@ -83,6 +125,31 @@ CASES: dict[str, dict[str, Any]] = {
     "called": {"messages": _CALLED, "tools": [WEATHER]},
     "called twice": {"messages": _CALLED_TWICE, "tools": [NOW, WEATHER]},
     "called without tools": {"messages": _CALLED},
+    "strict tools": {"messages": _FLOWN[:2], "tools": [SEARCH]},
+    "strict call": {"messages": _FLOWN, "tools": [SEARCH]},
+    "strict call answered": {
+        "messages": [*_FLOWN, _assistant("129.50 euros."), _user("Take it.")],
+        "tools": [SEARCH],
+    },
+    "strict call alone": {"messages": _FLOWN[1:], "add_generation_prompt": False},
+    "long": {
+        "messages": [
+            message
+            for i in range(12)
+            for message in (_user(f"Question {i}?"), _assistant(f"Answer\n\n{i}."))
+        ]
+        + [_user("The last?")]
+    },
+    "documents": {
+        "messages": [_user("Which is taller?")],
+        "documents": [{"doc_id": 1, "title": "Peaks", "text": "K2 has 8,611 m.", "contents": "K2"}],
+    },
+    "other variables": {
+        "messages": [_user("Hi")],
+        "functions": "none",
+        "datetime": "noon",
+        "additional_special_tokens": [f"<|{i}|>" for i in range(8)],
+    },
     "thought": {
         "messages": [_user("q"), _assistant("a", reasoning_content="because"), _user("r")],
         "enable_thinking": False,
@@ -108,3 +175,8 @@ CASES: dict[str, dict[str, Any]] = {
     "nobody": {"messages": []},
     "unknown role": {"messages": [{"role": "wizard", "content": "x"}]},
 }
+
+
+def digest(text: str) -> str:
+    """What stands for a rendering in tests/golden/real_chat.json."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,6 +1,7 @@
 """Chat templates: equal to transformers' renders, and no template gets out or goes on for long.
 
-tests/golden/chat.json comes from transformers, by tools/chat_goldens.py.
+tests/golden/chat.json and, for the templates of real models, real_chat.json come from transformers,
+by tools/chat_goldens.py.
 """
 
 from __future__ import annotations
@@ -9,22 +10,32 @@ import json
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from chat_cases import CASES
-from edgelm.chat import ChatTemplate, meter
+from chat_cases import CASES, TODAY, digest
+from edgelm.chat import ChatTemplate, meter, sandbox
 from edgelm.errors import TemplateError
+from llama_cpp_sdist import templates
 
 GOLDEN = Path(__file__).parent / "golden"
 RENDERS: dict[str, dict[str, str | None]] = json.loads((GOLDEN / "chat.json").read_text())[
     "renders"
 ]
+REAL: dict[str, Any] = json.loads((GOLDEN / "real_chat.json").read_text())
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 USER = [{"role": "user", "content": "Hello"}]
 MAX_CPU_S = 1.0
+
+
+class Today(datetime):
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:
+        return TODAY
 
 
 def template(name: str) -> ChatTemplate:
@@ -223,7 +234,7 @@ def test_hostile_templates_end_soon(name: str) -> None:
     start = time.thread_time()
     with pytest.raises(TemplateError):
         ChatTemplate(HOSTILE[name]).render(USER)
-    assert time.thread_time() - start < MAX_CPU_S
+    assert time.thread_time() - start < MAX_CPU_S * meter.slowness()
 
 
 @pytest.mark.parametrize("limit", ["MAX_STEPS", "MAX_CPU_S", "MAX_BUILT"])
@@ -274,3 +285,56 @@ def test_jinja_is_imported_late() -> None:
 
     code = "import sys, edgelm.chat; sys.exit('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def real_templates() -> dict[str, str]:
+    found = templates()
+    assert list(found) == list(REAL["renders"])
+    return found
+
+
+@pytest.mark.parametrize("name", REAL["renders"])
+def test_real_templates_render_as_transformers(
+    name: str, real_templates: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "datetime", Today)
+    shared = ChatTemplate(real_templates[name], **TOKENS)
+    assert REAL["cases"] == list(CASES)
+    for (case, arguments), wanted in zip(CASES.items(), REAL["renders"][name], strict=True):
+        if wanted is None:
+            with pytest.raises(TemplateError, match=r"refuses|failed"):  # but not: took too long
+                shared.render(**arguments)
+        else:
+            assert digest(shared.render(**arguments)) == wanted, case
+
+
+def test_every_real_template_renders_something() -> None:
+    rendered = [sum(text is not None for text in row) for row in REAL["renders"].values()]
+    assert len(rendered) > 100
+    assert min(rendered) > 0
+    assert sum(rendered) > 0.75 * len(rendered) * len(CASES)
+
+
+@pytest.mark.parametrize("fault", ["trim_blocks", "ensure_ascii", "bos"])
+def test_the_hashes_catch_another_rule(
+    fault: str, real_templates: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seeded faults change many templates, not one."""
+    monkeypatch.setattr(sandbox, "datetime", Today)
+    if fault == "trim_blocks":
+        start = ImmutableSandboxedEnvironment.__init__
+        monkeypatch.setattr(
+            ImmutableSandboxedEnvironment,
+            "__init__",
+            lambda self, **options: start(self, **{**options, "trim_blocks": False}),
+        )
+    elif fault == "ensure_ascii":
+        monkeypatch.setattr(sandbox, "_to_json", lambda x, **options: json.dumps(x))
+    faults = 0
+    for name, row in [*REAL["renders"].items()][::3]:
+        shared = ChatTemplate(real_templates[name], **(TOKENS if fault != "bos" else {}))
+        wanted = dict(zip(CASES, row, strict=True))["tools and system"]
+        if wanted is not None:
+            faults += digest(shared.render(**CASES["tools and system"])) != wanted
+    assert faults > 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,9 +12,28 @@ from ..errors import TemplateError
 MAX_TEXT = 8 * 1024 * 1024  # characters of one string, of the output, of a container written out
 MAX_BUILT = 8 * MAX_TEXT  # characters of all strings together
 MAX_STEPS = 500_000
-MAX_CPU_S = 0.4  # of the thread, for compiling and for rendering
+MAX_CPU_S = 0.4  # of the thread, for compiling and for rendering; on slow machines more
 MAX_DEPTH = 64  # of nested containers
 MAX_BITS = 4096  # of an integer
+
+
+_LOOP_S = 0.6e-3  # of slowness()'s loop where MAX_CPU_S was chosen
+_MAX_SLOWNESS = 10.0
+
+
+@functools.cache
+def slowness() -> float:
+    """How many times slower than a server's this processor runs Python: 1 to 10.
+
+    The longest templates in use take 0.15 s to compile there, which a phone must be allowed too.
+    """
+
+    def loop_s() -> float:
+        start = time.thread_time()
+        sum(i & 3 for i in range(10_000))
+        return time.thread_time() - start
+
+    return min(max(1.0, min(loop_s() for _ in range(3)) / _LOOP_S), _MAX_SLOWNESS)
 
 
 class Meter:
@@ -22,6 +42,7 @@ class Meter:
     def __init__(self) -> None:
         self.steps = 0
         self.built = 0
+        self.cpu_limit_s = MAX_CPU_S * slowness()
         self.started = time.thread_time()
         # id -> (weight, depth, the container, held so that its id stays its own)
         self.weights: dict[int, tuple[int, int, object]] = {}
@@ -34,8 +55,10 @@ class Meter:
             raise TemplateError(f"the chat template took more than {MAX_STEPS:,} steps")
         if self.built > MAX_BUILT:
             raise TemplateError(f"the chat template built more than {MAX_BUILT:,} characters")
-        if time.thread_time() - self.started > MAX_CPU_S:
-            raise TemplateError(f"the chat template computed for more than {MAX_CPU_S} s")
+        if time.thread_time() - self.started > self.cpu_limit_s:
+            raise TemplateError(
+                f"the chat template computed for more than {self.cpu_limit_s:.1f} s"
+            )
 
     def allow(self, characters: int, what: str) -> None:
         """Refuse what would become too long, before it is built; charge for the rest."""
