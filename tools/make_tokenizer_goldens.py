@@ -12,7 +12,6 @@ from the same GGUF file, where they differ.
 from __future__ import annotations
 
 import base64
-import ctypes
 import io
 import json
 import sys
@@ -22,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-import xllamacpp
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 TESTS = Path(__file__).parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
+from llama_cpp_vocab import LlamaCppVocab  # noqa: E402
 from tokenizer_texts import texts  # noqa: E402
 from vocabularies import write_vocabulary  # noqa: E402
 
@@ -262,7 +261,7 @@ def family(metadata: dict[str, Any], encode: Callable[[str], list[int]]) -> dict
     bytes_known = metadata["ggml.model"] != "llama" or "<0x00>" in metadata["ggml.tokens"]
     if bytes_known:  # llama.cpp ends the process at a character that it can spell in no way
         with tempfile.TemporaryDirectory() as folder:
-            theirs = LlamaCpp(write_vocabulary(Path(folder) / "vocabulary.gguf", metadata))
+            theirs = LlamaCppVocab(write_vocabulary(Path(folder) / "vocabulary.gguf", metadata))
             for i, text in enumerate(texts()):
                 other = theirs.encode(text)
                 if other != ids[i]:
@@ -272,46 +271,6 @@ def family(metadata: dict[str, Any], encode: Callable[[str], list[int]]) -> dict
         for key, value in metadata.items()
     }
     return {"metadata": stored, "ids": ids, "llama.cpp": others}
-
-
-class LlamaCpp:
-    """llama.cpp's tokenizer, through the C interface of the library inside xllamacpp."""
-
-    class Params(ctypes.Structure):
-        """llama_model_params, with room to spare; only vocab_only is touched."""
-
-        _fields_ = [("bytes", ctypes.c_ubyte * 128)]
-        VOCAB_ONLY = 72
-
-    def __init__(self, path: Path) -> None:
-        library = next(Path(xllamacpp.__file__).parent.glob("*.so"))
-        self.api = api = ctypes.CDLL(str(library))
-        self.log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
-            lambda *_: None
-        )
-        api.llama_log_set(self.log, None)
-        api.llama_backend_init()
-        api.llama_model_default_params.restype = self.Params
-        api.llama_model_load_from_file.restype = ctypes.c_void_p
-        api.llama_model_load_from_file.argtypes = [ctypes.c_char_p, self.Params]
-        api.llama_model_get_vocab.restype = ctypes.c_void_p
-        api.llama_model_get_vocab.argtypes = [ctypes.c_void_p]
-        pointer, integer, flag = ctypes.c_void_p, ctypes.c_int32, ctypes.c_bool
-        api.llama_tokenize.argtypes = [
-            *(pointer, ctypes.c_char_p, integer, pointer, integer, flag, flag)
-        ]
-        params = api.llama_model_default_params()
-        params.bytes[self.Params.VOCAB_ONLY] = 1
-        model = api.llama_model_load_from_file(str(path).encode(), params)
-        assert model, f"llama.cpp refuses {path}"
-        self.vocab = api.llama_model_get_vocab(model)
-
-    def encode(self, text: str) -> list[int]:
-        data = text.encode()
-        room = 2 * len(data) + 16
-        ids = (ctypes.c_int32 * room)()
-        n = self.api.llama_tokenize(self.vocab, data, len(data), ids, room, False, False)
-        return list(ids[:n])
 
 
 def main() -> None:

@@ -52,6 +52,7 @@ _PUNCTUATION = r"[\p{P}$+<=>^`|~]+"  # what the tokenizers library calls punctua
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}|{_LINES}"
 _QWEN2 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}|{_MARKS}|{_LINES}"
+_MINICPM5 = rf"{_CONTRACTIONS}|{_WORD}|\p{{N}}+|{_MARKS}|{_LINES}"
 _QWEN35 = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
     rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_LINES}"
@@ -93,10 +94,13 @@ _FAMILIES: dict[PreTokenizer, str] = {
     replace(_digits, nfc=True): "command-r",
     replace(_llama3, whole_words=True, add_bos=True): """llama-bpe llama3 llama-v3 falcon3 falcon-h1
         pixtral midm-2.0 lfm2 jina-v5-nano""",
-    _llama3: "dbrx smaug-bpe glm4 chatglm-bpe",
+    replace(_llama3, whole_words=True): "glm4 glm5",
+    _llama3: "dbrx smaug-bpe chatglm-bpe",
     replace(_qwen2, nfc=True): """qwen2 deepseek-r1-qwen stablelm2 megrez hunyuan kormo f2llmv2""",
-    PreTokenizer((_QWEN35,)): "qwen35",
+    PreTokenizer((_QWEN35,), nfc=True): "qwen35",
     _qwen2: "grok-2 solar-open",
+    PreTokenizer((_QWEN2.removeprefix(f"{_CONTRACTIONS}|"),)): "ufakzeka",
+    PreTokenizer((r"\p{N}{1,3}", _MINICPM5), whole_words=True): "minicpm5",
     PreTokenizer(
         (
             r"[\r\n]",

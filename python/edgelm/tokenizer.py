@@ -102,7 +102,8 @@ class Tokenizer:
             strip_after="phi-3" in name or "phi3" in name,
             keep_after=("<unk>", "<s>", "<|endoftext|>"),
             unknown=-1 if (unknown := self._special_id("unknown")) is None else unknown,
-            control=_END_OF_GENERATION,
+            # Gemma 4 uses </s> in HTML.
+            control=[n for n in _END_OF_GENERATION if model != "gemma4" or n != "</s>"],
             user_defined=_ALWAYS_TEXT,
         )
         self.vocab_size = len(self._core)
@@ -199,7 +200,7 @@ class Tokenizer:
         others = {self.eos_id, self.eot_id, self._special_id("eom", _END_OF_MESSAGE)}
         others |= {self._special_id(kind, names) for kind, names in _FIM.items()}
         ids = {*named.values(), *(id for id in others if id is not None)}
-        # The harmony format's <|end|> ends a message, not the answer; Gemma 4 uses </s> in HTML.
+        # The harmony format's <|end|> ends a message, not the answer.
         if "<|end|>" in named and (
             {"<|return|>", "<|call|>"} <= named.keys()
             or ("<|flush|>" in named and ("<|call|>" in named or "<|calls|>" in named))
