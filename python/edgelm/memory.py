@@ -1,9 +1,12 @@
-"""What a model's KV cache costs, and whether the machine can hold it."""
+"""What a model's KV cache costs, whether the machine can hold it, what this process holds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,3 +63,29 @@ def check_cache_fits(
         f"({needed / n_ctx:,.0f} a token), and the weights take {weight_bytes:,}; "
         f"the machine has {memory_bytes:,}. {advice}"
     )
+
+
+def resident_bytes() -> int | None:
+    """Physical memory that this process has now; None where nothing tells."""
+    return _status("VmRSS")
+
+
+def peak_bytes() -> int | None:
+    """Physical memory that this process had at most; None where nothing tells."""
+    if (peak := _status("VmHWM")) is not None:
+        return peak
+    try:
+        import resource
+    except ImportError:
+        return None
+    # On Linux this peak begins with that of the process that started this one.
+    kib_or_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib_or_bytes if sys.platform == "darwin" else 1024 * kib_or_bytes
+
+
+def _status(key: str) -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(key + ":"):
+                return 1024 * int(line.split()[1])
+    return None

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from . import energy
+from .energy import Meter, Unreadable
+from .run import Run, Task
+
+if TYPE_CHECKING:
+    from .subject import Subject
+
+IDLE_S = 1.0
+PROMPT = 256
+Phase = Literal["prefill", "decode"]
 
 
 @dataclass
@@ -18,7 +32,7 @@ class Cost:
     energy_unavailable: why not; null if it was read.
     joules_per_token: of all that the source covers, idle power included.
     watts: mean power.
-    idle_watts: mean power just before, with nothing running.
+    idle_watts: mean power just before, with nothing of ours running.
     watts_samples: where the source is a gauge, its readings.
     """
 
@@ -32,3 +46,68 @@ class Cost:
     watts: float | None
     idle_watts: float | None
     watts_samples: list[float]
+
+
+def measure(run: Run, subject: Subject, seconds: float, root: Path = Path("/")) -> list[Cost]:
+    """Each phase for about `seconds`."""
+    ids = subject.ids(min(PROMPT, subject.settings.n_ctx - 1), run.seed)
+
+    def prefill(deadline: float) -> int:
+        n = 0
+        while n == 0 or time.perf_counter() < deadline:
+            with subject.model.session() as session:
+                session.prefill(ids)
+            n += len(ids)
+        return n
+
+    def decode(deadline: float) -> int:
+        n = 0
+        while n == 0 or time.perf_counter() < deadline:
+            with subject.model.session() as session:
+                session.prefill(ids[:1])
+                for token in ids[1:]:
+                    session.decode(token)
+                    n += 1
+                    if time.perf_counter() >= deadline:
+                        break
+        return n
+
+    phases: dict[Phase, Callable[[float], int]] = {"prefill": prefill, "decode": decode}
+    tasks = [
+        Task(phase, seconds, lambda p=phase, w=work: once(p, w, seconds, root))  # type: ignore[misc]
+        for phase, work in phases.items()
+    ]
+    return [costs[0] for costs in run.collect("cost", 0.06, 1, tasks).values()]
+
+
+def once(phase: Phase, work: Callable[[float], int], seconds: float, root: Path) -> Cost:
+    """Run `work` until its deadline; it returns the tokens that it made."""
+    try:
+        meter: Meter | None = Meter(energy.find(root))
+        unavailable = None
+    except Unreadable as reason:
+        meter, unavailable = None, str(reason)
+    idle_watts = None
+    if meter is not None:
+        with meter:
+            time.sleep(IDLE_S)
+        idle_watts = meter.reading.watts
+    start, cpu = time.perf_counter(), time.process_time()
+    if meter is None:
+        n_tokens = work(start + seconds)
+    else:
+        with meter:
+            n_tokens = work(start + seconds)
+    took, cpu_took = time.perf_counter() - start, time.process_time() - cpu
+    return Cost(
+        phase=phase,
+        n_tokens=n_tokens,
+        seconds=took,
+        cpu_s_per_token=cpu_took / n_tokens,
+        energy_source=meter.name if meter else None,
+        energy_unavailable=unavailable,
+        joules_per_token=meter.reading.joules / n_tokens if meter else None,
+        watts=meter.reading.watts if meter else None,
+        idle_watts=idle_watts,
+        watts_samples=meter.reading.watts_samples if meter else [],
+    )

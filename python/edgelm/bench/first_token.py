@@ -1,11 +1,34 @@
-"""First-token latency by prompt length."""
+"""First-token latency by prompt length.
+
+The first token's latency is the time from having the text to knowing the token: tokenization,
+prefill and the first sampling. Three conditions: *warm* (other prompts ran before), *warm with a
+shared prefix* (the cache holds the first half of the prompt, as when a chat goes on), and *cold*
+(the first prompt after load, each in a fresh process).
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from .limits import Limit, prefill_bound
+from .prompts import prompt
+from .run import CannotMeasure, Run, Task
 from .timing import Bound, Times
+
+if TYPE_CHECKING:
+    from ..api import Model
+    from ..session import Session
+    from ..tokenizer import Tokenizer
+    from .subject import Chooser, Subject
+
+LENGTHS = (1, 2, 4, 8, 10, 16, 32, 50, 64, 128, 256, 512, 1024)
+LONGEST = 2048  # with --full
+SHARED_LENGTHS = (32, 64, 128, 256, 512, 1024)
+COLD_LENGTHS = (1, 16, 128, 512)
 
 
 @dataclass
@@ -19,7 +42,7 @@ class FirstToken:
     prefill: from the ids to the last one's logits, with taking a sequence of the cache.
     sample: from the logits to the token, greedily.
     total: all three, measured as one.
-    limit: of prefill; null for a part of a prompt.
+    limit: of prefill, at the median of its samples.
     """
 
     n_tokens: int
@@ -29,4 +52,134 @@ class FirstToken:
     prefill: Times
     sample: Times
     total: Times
-    limit: Bound | None
+    limit: Bound
+
+
+class Condition(NamedTuple):
+    """Under which a first token is timed."""
+
+    n_tokens: int
+    n_cached: int = 0
+    state: Literal["cold", "warm"] = "warm"
+
+    def __str__(self) -> str:
+        shared = f", {self.n_cached} of them cached" if self.n_cached else ""
+        return f"{self.state} prompt of {self.n_tokens}{shared}"
+
+
+class Parts(NamedTuple):
+    """One sample, in milliseconds."""
+
+    tokenize: float
+    prefill: float
+    sample: float
+    total: float
+
+
+def once(subject: Subject, n_tokens: int, n_cached: int = 0) -> Parts:
+    """Time one first token. n_cached: tokens of a prefix that the cache is made to hold before."""
+    return timed(subject.model, subject.choose, text_of(subject.tokenizer, n_tokens), n_cached)
+
+
+def text_of(tokenizer: Tokenizer, n_tokens: int) -> str:
+    """A prompt of that length, or CannotMeasure."""
+    try:
+        return prompt(tokenizer, n_tokens)
+    except ValueError as error:
+        raise CannotMeasure(str(error)) from None
+
+
+def timed(model: Model, choose: Chooser, text: str, n_cached: int = 0) -> Parts:
+    """One first token of a text."""
+    with ExitStack() as open_until_the_end:
+        start_session: Callable[[], Session] = model.session
+        if n_cached:
+            prefix = open_until_the_end.enter_context(model.session())
+            prefix.prefill(model.tokenize(text)[:n_cached])
+            start_session = prefix.fork
+        began = time.perf_counter()
+        ids = model.tokenize(text)
+        tokenized = time.perf_counter()
+        session = open_until_the_end.enter_context(start_session())
+        row = session.prefill(ids[n_cached:])
+        prefilled = time.perf_counter()
+        choose(row, ids)
+        ended = time.perf_counter()
+    seconds = (tokenized - began, prefilled - tokenized, ended - prefilled, ended - began)
+    return Parts(*(1e3 * s for s in seconds))
+
+
+def tasks(
+    subject: Subject, lengths: Iterable[int], shared: Iterable[int]
+) -> list[Task[Condition, Parts]]:
+    """The warm conditions, those with half the prompt cached behind them."""
+    conditions = [Condition(n) for n in lengths]
+    conditions += [Condition(n, n_cached=n // 2) for n in shared]
+
+    def task(c: Condition) -> Task[Condition, Parts]:
+        return Task(
+            c, c.n_tokens * subject.prefill_s, lambda: once(subject, c.n_tokens, c.n_cached)
+        )
+
+    return [task(c) for c in conditions if c.n_tokens < subject.settings.n_ctx]
+
+
+def rows(
+    subject: Subject, limit: Limit, samples: Mapping[Condition, Sequence[Parts]]
+) -> list[FirstToken]:
+    """A row a condition."""
+    return [row(condition, parts, subject, limit) for condition, parts in samples.items()]
+
+
+def row(condition: Condition, parts: Sequence[Parts], subject: Subject, limit: Limit) -> FirstToken:
+    """All samples of one condition."""
+    tokenize, prefill, sample, total = (Times(list(times)) for times in zip(*parts, strict=True))
+    n_cached = condition.n_cached
+    return FirstToken(
+        n_tokens=condition.n_tokens,
+        n_cached=n_cached,
+        state=condition.state,
+        tokenize=tokenize,
+        prefill=prefill,
+        sample=sample,
+        total=total,
+        limit=prefill_bound(
+            subject.info,
+            limit,
+            condition.n_tokens - n_cached,
+            subject.kv_read_bytes(n_cached),
+            prefill.median_ms,
+        ),
+    )
+
+
+def measure(
+    run: Run, subject: Subject, limit: Limit, *, full: bool, quick: bool
+) -> list[FirstToken]:
+    """Warm rows, with and without a shared prefix."""
+    lengths = (*LENGTHS, LONGEST) if full else LENGTHS
+    shared = SHARED_LENGTHS[1::2] if quick else SHARED_LENGTHS
+    todo = tasks(subject, lengths, shared)
+    samples = run.collect("first_token", 0.28, 10 if full else 5, todo)
+    return rows(subject, limit, samples)
+
+
+def measure_cold(
+    run: Run, subject: Subject, limit: Limit, *, full: bool, quick: bool
+) -> list[FirstToken]:
+    """The first prompt after load, a process a sample."""
+    lengths = LENGTHS if full else COLD_LENGTHS[1:3] if quick else COLD_LENGTHS
+
+    def task(n: int) -> Task[Condition, Parts]:
+        seconds = 1.0 + subject.load_s + n * subject.prefill_s
+        return Task(Condition(n, state="cold"), seconds, lambda: cold(subject, n))
+
+    todo = [task(n) for n in lengths if n < subject.settings.n_ctx]
+    return rows(subject, limit, run.collect("first_token", 0.08, 3, todo))
+
+
+def cold(subject: Subject, n_tokens: int) -> Parts:
+    """One first token right after load, in a fresh process."""
+    text = text_of(subject.tokenizer, n_tokens)
+    with subject.worker() as worker:
+        return Parts(*worker.ask("first_token_parts", text))

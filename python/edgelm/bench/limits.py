@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 
 from .. import _core
 from .subject import ModelInfo
-from .timing import Bound, Times
+from .timing import Bound
 
 LOOKS = 3  # the best of these: a limit is what was possible once
 
@@ -55,18 +54,21 @@ def measure(n_threads: int, n_bytes: int = 1 << 28) -> Limit:
 
 
 def prefill_bound(
-    info: ModelInfo, limit: Limit, n_tokens: int, measured: Times, n_cached: int = 0
+    info: ModelInfo, limit: Limit, n_tokens: int, kv_bytes: int, measured_ms: float
 ) -> Bound:
-    """Of n_tokens at once, one row of logits: all weights are read, every layer multiplies."""
+    """Of n_tokens at once, one row of logits: all weights are read, every layer multiplies.
+
+    kv_bytes: keys and values of a cached prefix. Attention's own multiply-adds are not counted.
+    """
     macs = n_tokens * info.layer_macs + info.head_macs
-    n_bytes = info.bytes_per_token + n_cached * info.kv_bytes_per_token
-    return bound(limit, n_bytes, macs, statistics.median(measured.samples_ms))
+    return bound(limit, info.bytes_per_token + kv_bytes, macs, measured_ms)
 
 
-def decode_bound(info: ModelInfo, limit: Limit, depth: float, measured_ms: float) -> Bound:
-    """Of one token behind `depth` others."""
-    n_bytes = info.bytes_per_token + depth * info.kv_bytes_per_token
-    return bound(limit, n_bytes, info.layer_macs + info.head_macs, measured_ms)
+def decode_bound(info: ModelInfo, limit: Limit, kv_bytes: int, measured_ms: float) -> Bound:
+    """Of one token that reads the weights and kv_bytes of keys and values."""
+    return bound(
+        limit, info.bytes_per_token + kv_bytes, info.layer_macs + info.head_macs, measured_ms
+    )
 
 
 def bound(limit: Limit, n_bytes: float, macs: float, measured_ms: float) -> Bound:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import mmap
+import os
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
+from .first_token import text_of
+from .run import CannotMeasure, Run, Task
+from .subject import Subject
 from .timing import Times
+
+PROMPT = 16  # tokens of the first prompt
+STILL_CACHED = 0.1  # share of the file that may be
+FileCache = Literal["cold", "warm"]
+STATES: tuple[FileCache, ...] = ("cold", "warm")
 
 
 @dataclass
@@ -13,9 +27,9 @@ class Load:
     """Loading in a fresh process.
 
     file_cache: "cold": the file's pages were dropped before; "warm": they were read before.
-    cached_share: of the file, in the page cache before each load: tells whether dropping worked.
+    cached_share: of the file, in the page cache before each load; null where it can't be told.
     load: edgelm.load() alone.
-    to_first_token: from starting the process to its first token of a 16-token prompt.
+    to_first_token: from starting the process to the first token of a 16-token prompt.
     interpreter: the part of that before Python runs its first line.
     imports: the part that `import edgelm` takes.
     first_token: the part that the first prompt takes.
@@ -28,3 +42,91 @@ class Load:
     interpreter: Times
     imports: Times
     first_token: Times
+
+
+@dataclass(frozen=True)
+class _Start:
+    """One process."""
+
+    cached_share: float | None
+    load: float
+    to_first_token: float
+    interpreter: float
+    imports: float
+    first_token: float
+
+
+def measure(run: Run, subject: Subject, rounds: int) -> list[Load]:
+    """Cold and warm in turns; a cold one that finds its file still cached is left out."""
+    text = text_of(subject.tokenizer, PROMPT)
+    seconds = 1.0 + 2 * subject.load_s
+    tasks = [Task(state, seconds, partial(once, subject, text, state)) for state in STATES]
+    return [
+        _row(state, starts) for state, starts in run.collect("load", 0.1, rounds, tasks).items()
+    ]
+
+
+def once(subject: Subject, text: str, state: FileCache) -> _Start:
+    """One process, from its start to its first token."""
+    path = subject.path
+    if state == "cold":
+        drop_cached(path)
+        share = cached_share(path)
+        if share is None or share > STILL_CACHED:
+            held = "can't be told" if share is None else f"still holds {share:.0%} of the file"
+            raise CannotMeasure(f"the file cache could not be emptied: it {held}")
+    else:
+        read_whole(path)
+        share = cached_share(path)
+    with subject.worker() as worker:
+        first_token = float(worker.ask("first_token", text))
+        hello = worker.hello
+    parts = [hello["interpreter_ms"], hello["imports_ms"], hello["load_ms"]]
+    return _Start(share, parts[2], sum(parts) + first_token, parts[0], parts[1], first_token)
+
+
+def _row(state: FileCache, starts: list[_Start]) -> Load:
+    def times(name: str) -> Times:
+        return Times([getattr(s, name) for s in starts])
+
+    return Load(
+        file_cache=state,
+        cached_share=[s.cached_share for s in starts],
+        load=times("load"),
+        to_first_token=times("to_first_token"),
+        interpreter=times("interpreter"),
+        imports=times("imports"),
+        first_token=times("first_token"),
+    )
+
+
+def drop_cached(path: Path) -> None:
+    """Ask the system to forget the file's pages; needs no privilege, and may be ignored."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            with contextlib.suppress(OSError):
+                os.fsync(file.fileno())  # only clean pages can be dropped
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_whole(path: Path) -> None:
+    """Have the file in the page cache, if it fits."""
+    buffer = bytearray(1 << 22)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+
+
+def cached_share(path: Path) -> float | None:
+    """Share of the file's pages in the page cache, by mincore(); None where it can't be told."""
+    size = path.stat().st_size
+    mincore = getattr(ctypes.CDLL(None), "mincore", None) if os.name == "posix" else None
+    if mincore is None or size == 0:
+        return None
+    n_pages = -(-size // mmap.PAGESIZE)
+    resident = (ctypes.c_ubyte * n_pages)()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as pages:
+        first = ctypes.c_char.from_buffer(pages)  # its address is what mincore wants
+        failed = mincore(ctypes.byref(first), ctypes.c_size_t(size), resident)
+        del first
+    return None if failed else sum(page & 1 for page in resident) / n_pages

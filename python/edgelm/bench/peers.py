@@ -1,11 +1,37 @@
-"""Other engines on the same file, in the same run, in turns."""
+"""Other engines on the same file, in the same run, in turns.
+
+Each engine lives in a process of its own (engines.py states its settings). They get the same ids
+and take turns, so that a noisy moment hits both. A ratio is that of one round; what is quoted is
+the median of the rounds' ratios, with an interval that holds the true median nine times in ten.
+"""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from ..hub import Step
+from . import stats
+from .limits import Limit, decode_bound, prefill_bound
+from .run import Run
+from .stats import Verdict
 from .timing import Bound, Times
+from .worker import Worker, WorkerError
+
+if TYPE_CHECKING:
+    from .subject import Subject
+
+PEERS = ("llama.cpp", "llama-cpp-python", "openvino")
+PREFILLS = (16, 128, 512)
+DECODES = (32, 64)
+DECODE_PROMPT = 16
+QUESTION = "What is the capital of France, and what river runs through it?"
+N_CTX = 1024
+PAUSE_S = 0.1
 
 
 @dataclass
@@ -37,7 +63,7 @@ class PeerRow:
     ratio: float
     ratio_low: float
     ratio_high: float
-    verdict: Literal["faster", "slower", "no difference beyond the noise", "too few rounds"]
+    verdict: Verdict
     limit: Bound | None
     their_share: float | None
 
@@ -63,3 +89,138 @@ class Peer:
     their_settings: dict[str, str]
     unavailable: str | None
     rows: list[PeerRow]
+
+
+def measure(
+    run: Run,
+    subject: Subject,
+    limit: Limit,
+    peer: str,
+    *,
+    only: Sequence[str],
+    rounds: int,
+    tell: Callable[[PeerRow], object],
+) -> Peer:
+    """Both engines, each in a process of its own, in turns; who begins alternates.
+
+    only: rows whose names begin so; all if empty. `tell` gets every row when it is done.
+    """
+    found = Peer(
+        model=subject.info.name,
+        random_weights=subject.info.random_weights,
+        peer=peer,
+        version="",
+        our_settings={},
+        their_settings={},
+        unavailable=None,
+        rows=[],
+    )
+    n_ctx = min(N_CTX, subject.info.n_ctx_train)
+    try:
+        with ExitStack() as both:
+            pair = [both.enter_context(opened(subject, name, n_ctx)) for name in ("edgelm", peer)]
+            ours, theirs = pair
+            found.version = theirs.hello["version"]
+            found.our_settings = shown(ours.hello["settings"])
+            found.their_settings = shown(theirs.hello["settings"])
+            for work in works(subject, run.seed, n_ctx):
+                if not only or any(work.name.startswith(start) for start in only):
+                    times = in_turns(run, work, subject, pair, rounds)
+                    if times[0]:
+                        found.rows.append(row(work, subject, limit, *times))
+                        tell(found.rows[-1])
+    except WorkerError as error:
+        found.unavailable = str(error)
+    except KeyboardInterrupt:
+        run.interrupted = True
+    return found
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both engines are asked: a method of engines.Engine, or "load"."""
+
+    name: str
+    unit: Literal["tok/s", "ms"]
+    n_tokens: int
+    depth: int
+    method: str
+    arguments: tuple[Any, ...] = ()
+
+
+def works(subject: Subject, seed: int, n_ctx: int) -> Iterator[Work]:
+    """Everything that can be measured within the context."""
+    for n in PREFILLS:
+        if n < n_ctx:
+            yield Work(f"prefill {n}", "tok/s", n, 0, "prefill", (subject.ids(n, seed + n),))
+    for n in DECODES:
+        if DECODE_PROMPT + n < n_ctx:
+            ids = subject.ids(DECODE_PROMPT, seed + n)
+            yield Work(f"decode {n}", "tok/s", 1, DECODE_PROMPT, "decode", (ids, n))
+    yield Work("first token", "ms", 1, 0, "first_token", (QUESTION,))
+    yield Work("load", "ms", 1, 0, "load")
+
+
+def in_turns(
+    run: Run, work: Work, subject: Subject, pair: Sequence[Worker], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of both, round by round; whole rounds only."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for round_ in range(rounds):
+        run.progress(Step(f"{subject.info.name}: {work.name}", round_, rounds))
+        order = (0, 1) if round_ % 2 == 0 else (1, 0)
+        times = [0.0, 0.0]
+        for i in order:
+            time.sleep(PAUSE_S)  # the other's idle threads spin for a moment
+            if work.method == "load":
+                with opened(subject, pair[i].engine, pair[i].hello["settings"]["n_ctx"]) as fresh:
+                    times[i] = fresh.hello["load_ms"]
+            else:
+                times[i] = float(pair[i].ask(work.method, *work.arguments))
+        ours.append(times[0])
+        theirs.append(times[1])
+    run.progress(Step(f"{subject.info.name}: {work.name}", rounds, rounds))
+    return ours, theirs
+
+
+def opened(subject: Subject, engine: str, n_ctx: int) -> Worker:
+    """A process with that engine and the subject's file."""
+    return subject.worker(engine=engine, n_ctx=n_ctx, kv_type="f16")
+
+
+def row(
+    work: Work, subject: Subject, limit: Limit, ours: list[float], theirs: list[float]
+) -> PeerRow:
+    """Ratios, their spread, the verdict, the shares of the limit."""
+    our_times, their_times = Times(ours), Times(theirs)
+    ratios = stats.paired_ratios(theirs, ours)
+    low, high = stats.median_interval(ratios)
+    bound = None
+    if work.method == "prefill":
+        bound = prefill_bound(subject.info, limit, work.n_tokens, 0, our_times.median_ms)
+    elif work.method == "decode":
+        n_before = work.depth + work.arguments[1] // 2
+        kv_bytes = subject.kv_read_bytes(n_before)
+        bound = decode_bound(subject.info, limit, kv_bytes, our_times.median_ms)
+    return PeerRow(
+        name=work.name,
+        unit=work.unit,
+        n_tokens=work.n_tokens,
+        depth=work.depth,
+        ours=our_times,
+        theirs=their_times,
+        ratios=ratios,
+        ratio=statistics.median(ratios),
+        ratio_low=low,
+        ratio_high=high,
+        verdict=stats.verdict(ratios),
+        limit=bound,
+        their_share=bound.limit_ms / their_times.median_ms if bound else None,
+    )
+
+
+def shown(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as people write them."""
+    words = {True: "on", False: "off"}
+    return {k: words[v] if isinstance(v, bool) else str(v) for k, v in settings.items()}

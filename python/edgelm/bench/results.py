@@ -11,8 +11,11 @@ reason. Files of another version are refused.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from .cost import Cost
 from .decode import Decode, LlamaBench
@@ -25,6 +28,8 @@ from .peers import Peer
 from .profiles import Scenario
 from .projection import Projection
 from .quantization import Quantization
+from .run import Skipped
+from .schema import decode
 from .subject import ModelInfo, Settings
 from .sustain import Sustain
 from .threads import ThreadSetting
@@ -37,7 +42,7 @@ class ModelResult:
     """All that was measured of one file.
 
     settings: how it was loaded for most sections; threads and peers state their own.
-    suggestion: arguments of load() that were the fastest here, as Python; null if not asked for.
+    suggestion: the fastest way here to load it, as Python; null if not asked for.
     """
 
     model: ModelInfo
@@ -52,22 +57,6 @@ class ModelResult:
     sustain: Sustain | None = None
     threads: list[ThreadSetting] = field(default_factory=list)
     suggestion: str | None = None
-
-
-@dataclass
-class Skipped:
-    """What was left out, and why.
-
-    model: name of the file; null if it concerns all.
-    section: the field of ModelResult or Results that lacks it.
-    what: which part, "prompt of 1024" say.
-    reason: why.
-    """
-
-    model: str | None
-    section: str
-    what: str
-    reason: str
 
 
 @dataclass
@@ -104,3 +93,25 @@ class Results:
     projection: list[Projection] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def as_json(self) -> str:
+        """The text of results.json."""
+        return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> Results:
+    """The results in a file; ValueError says what is wrong with it."""
+    try:
+        value: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, or no JSON
+        raise ValueError(f"{path} is no JSON file: {error}") from None
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} is no results.json of schema version {SCHEMA_VERSION} but of {version!r}; "
+            "make it anew with this edgelm."
+        )
+    try:
+        return decode(Results, value)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

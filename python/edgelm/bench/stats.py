@@ -6,6 +6,9 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Literal
+
+Verdict = Literal["faster", "slower", "no difference beyond the noise", "too few rounds"]
 
 MIN_ROUNDS = 5  # paired ratios that a verdict needs
 CONFIDENCE = 0.9  # least probability that the stated interval holds the true median
@@ -50,7 +53,7 @@ def paired_ratios(theirs: Sequence[float], ours: Sequence[float]) -> list[float]
     return [t / o for t, o in zip(theirs, ours, strict=True)]
 
 
-def verdict(ratios: Sequence[float]) -> str:
+def verdict(ratios: Sequence[float]) -> Verdict:
     """ "faster" or "slower" if the interval of the median ratio leaves no doubt, else why not."""
     if len(ratios) < MIN_ROUNDS:
         return "too few rounds"

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from ..memory import kv_bytes
+from .run import Run, Task
 from .timing import Times
+from .topology import Cluster, Core, performance_cpus, physical
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .subject import Subject
+
+N_PROMPT = 128
+N_DECODE = 32
+ROUNDS = 3
+EVERY = 8  # up to so many threads each number is tried, beyond only the powers of two
+WORTH = 0.97  # of the best time: a setting with fewer threads that is as good wins
 
 
 @dataclass
@@ -16,7 +31,7 @@ class ThreadSetting:
     cpus: processors that it was bound to; null if to none.
     prefill: a prompt of n_prompt tokens.
     n_prompt: its length.
-    token: of decoded tokens.
+    token: mean per token of 32 decoded ones, a sample a round.
     """
 
     label: str
@@ -25,3 +40,97 @@ class ThreadSetting:
     prefill: Times
     n_prompt: int
     token: Times
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Threads and processors to try."""
+
+    label: str
+    n_threads: int
+    cpus: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.label
+
+
+def choices(cores: Sequence[Core], clusters: Sequence[Cluster], n_usable: int) -> list[Choice]:
+    """1 to N threads, big cores only, all cores; each physical core once."""
+    counts = [n for n in range(1, n_usable + 1) if n <= EVERY or n & (n - 1) == 0 or n == n_usable]
+    found = [
+        Choice("all cores" if n == n_usable and n > 1 else f"{n} thread{'s' * (n > 1)}", n)
+        for n in counts
+    ]
+    if len(clusters) > 1:
+        big = performance_cpus(cores, clusters)
+        if big and len(big) < len(physical(cores, [c.cpu for c in cores])):
+            found.append(Choice("big cores", len(big), tuple(big)))
+    hardware = [core.cpu for core in cores if core.usable]
+    if len(hardware) > n_usable and len(physical(cores, hardware)) == n_usable:
+        found.append(Choice("all hardware threads", len(hardware)))
+    return found
+
+
+def measure(run: Run, subject: Subject, machine: Machine) -> list[ThreadSetting]:
+    """A process a choice."""
+    todo = choices(machine.cores, machine.clusters, machine.usable_cores)
+    slow = ROUNDS * (N_PROMPT * subject.prefill_s + N_DECODE * subject.decode_s)
+
+    def task(choice: Choice) -> Task[Choice, ThreadSetting]:
+        slower = max(1.0, subject.settings.n_threads / choice.n_threads)
+        seconds = 1.0 + subject.load_s + slower * slow
+        return Task(choice, seconds, lambda: once(subject, choice, run.seed))
+
+    found = run.collect("threads", 0.1, 1, [task(choice) for choice in todo])
+    return [settings[0] for settings in found.values()]
+
+
+def once(subject: Subject, choice: Choice, seed: int) -> ThreadSetting:
+    """One choice."""
+    n_prompt = min(N_PROMPT, subject.settings.n_ctx - 1)
+    n_decode = min(N_DECODE, subject.settings.n_ctx - 17)
+    ids = subject.ids(n_prompt, seed)
+    with subject.worker(n_threads=choice.n_threads, cpus=choice.cpus) as worker:
+        worker.ask("decode", ids[:16], 2)  # warms up
+        prefill = [float(worker.ask("prefill", ids)) for _ in range(ROUNDS)]
+        token = [float(worker.ask("decode", ids[:16], n_decode)) for _ in range(ROUNDS)]
+    return ThreadSetting(
+        label=choice.label,
+        n_threads=choice.n_threads,
+        cpus=None if choice.cpus is None else list(choice.cpus),
+        prefill=Times(prefill),
+        n_prompt=n_prompt,
+        token=Times(token),
+    )
+
+
+def best(settings: Sequence[ThreadSetting]) -> ThreadSetting:
+    """The fastest per token; of those within 3 % of it the one with the fewest threads."""
+    fastest = min(s.token.median_ms for s in settings)
+    good = [s for s in settings if s.token.median_ms * WORTH <= fastest]
+    return min(good, key=lambda s: (s.n_threads, s.token.median_ms))
+
+
+def suggestion(settings: Sequence[ThreadSetting], subject: Subject, memory_bytes: int) -> str:
+    """The best setting as arguments of load(), with the longest context that memory allows.
+
+    A quarter of the memory is left to others; the KV cache becomes q8_0 only if that doubles a
+    context that would else be shorter than the model's.
+    """
+    chosen = best(settings)
+    layers = subject.kv_layers
+    room = 0.75 * memory_bytes - subject.weight_bytes
+    contexts = {}
+    for kv_type in ("f16", "q8_0"):
+        n_ctx = min(subject.info.n_ctx_train, 8192)
+        while n_ctx > 64 and kv_bytes(layers, n_ctx, kv_type) > room:
+            n_ctx //= 2
+        contexts[kv_type] = n_ctx
+    arguments = [f"n_threads={chosen.n_threads}"]
+    kv_type = "q8_0" if contexts["q8_0"] >= 2 * contexts["f16"] else "f16"
+    arguments += [f"n_ctx={contexts[kv_type]}", f"kv_type={kv_type!r}"]
+    line = f"load({str(subject.path)!r}, {', '.join(arguments)})"
+    if chosen.cpus is not None:
+        cpus = ",".join(map(str, chosen.cpus))
+        line += f"  # in a process started by: taskset -c {cpus}"
+    return line

@@ -44,6 +44,11 @@ class Times:
         self.mean_ms = statistics.fmean(samples)
         self.jitter_ms = stats.jitter(samples)
 
+    @property
+    def tok_s(self) -> float:
+        """Of one token's times: tokens a second, their count over their sum."""
+        return 1e3 / self.mean_ms
+
 
 @dataclass
 class Bound:
@@ -61,3 +66,9 @@ class Bound:
     limit_ms: float
     by: Literal["memory", "compute"]
     share: float
+
+    def times(self, n: int) -> Bound:
+        """The bound of n such tasks."""
+        return Bound(
+            n * self.memory_ms, n * self.compute_ms, n * self.limit_ms, self.by, self.share
+        )

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import chat, info, perplexity, pull, run, tokenize
+from . import bench, chat, info, perplexity, pull, run, tokenize
 from .terminal import printable
 
 ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (run, chat, info, pull, tokenize, perplexity)
+    for module in (run, chat, info, pull, tokenize, perplexity, bench)
 }
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..memory import peak_bytes
 from .terminal import size
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ def cost(load_s: float, generation: Generation) -> str:
             f"slowest {max(times.token_ms):.1f} ms of {len(times.token_ms)}"
         )
         rows.append(("per token", _ms(1e3 / times.tok_s), spread))
-    if peak := peak_memory():
+    if peak := peak_bytes():
         rows.append(("memory", size(peak), "at most"))
     reason = {"stop": "the model ended it", "length": "cut at the limit"}
     end = reason.get(generation.finish_reason or "", generation.finish_reason or "")
@@ -41,18 +39,3 @@ def _ms(milliseconds: float) -> str:
     if math.isnan(milliseconds):
         return "-"
     return f"{milliseconds:,.0f} ms" if milliseconds >= 100 else f"{milliseconds:.1f} ms"
-
-
-def peak_memory() -> int | None:
-    """Bytes of physical memory that this process had at most; None where nothing tells."""
-    with contextlib.suppress(OSError):
-        # Not getrusage: on Linux its peak begins with that of the process that started this one.
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

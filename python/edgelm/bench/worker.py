@@ -1,0 +1,161 @@
+"""A process of its own that runs one engine: for peers, for memory, and for times from the start.
+
+    python -m edgelm.bench.worker '{"engine": "edgelm", "path": ..., "began": ..., ...}'
+
+Both ends speak JSON, a line each way. The answers have a pipe of their own: engines may print.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Any
+
+from ..memory import resident_bytes
+from .run import CannotMeasure
+
+_STARTED = time.monotonic()
+
+
+class WorkerError(CannotMeasure):
+    """The process could not do it, or ended; the message is the last that it said."""
+
+
+class Worker:
+    """The caller's end. A context manager that ends the process."""
+
+    def __init__(
+        self,
+        engine: str,
+        path: Path,
+        *,
+        n_ctx: int,
+        n_threads: int,
+        n_batch: int = 512,
+        kv_type: str = "f16",
+        cpus: Sequence[int] | None = None,
+    ) -> None:
+        """Loads the model there. WorkerError if that fails."""
+        self.engine = engine
+        self._said = TemporaryFile("w+", errors="replace")  # noqa: SIM115  (until close)
+        start = {
+            "engine": engine,
+            "path": str(path),
+            "cpus": None if cpus is None else list(cpus),
+            "settings": {
+                "n_ctx": n_ctx,
+                "n_threads": n_threads,
+                "n_batch": n_batch,
+                "kv_type": kv_type,
+            },
+            "began": time.monotonic(),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, json.dumps(start)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+        try:
+            self.hello: dict[str, Any] = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, method: str, *arguments: object) -> Any:
+        """Call a method of the engine there."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps([method, arguments]) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the answer, or its absence, says why
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process, now."""
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line:
+            answer = json.loads(line)
+            if "error" not in answer:
+                return answer["result"]
+            raise WorkerError(answer["error"])
+        code = self._process.wait()
+        self._said.seek(0)
+        last = self._said.read().strip().rpartition("\n")[2]
+        why = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise WorkerError(f"its process ended with {why}" + (f": {last}" if last else ""))
+
+
+def work(start: dict[str, Any], answers: Any) -> None:
+    """Load, tell how long that took, then answer one line per line of input."""
+
+    def answer(**what: object) -> None:
+        print(json.dumps(what), file=answers, flush=True)
+
+    if start["cpus"] is not None:
+        os.sched_setaffinity(0, start["cpus"])
+    from .engines import ENGINES
+
+    try:
+        imports = time.monotonic()
+        if start["engine"] == "edgelm":
+            from .. import api
+
+            _ = api.load
+        rss_bytes = resident_bytes()
+        imported = time.monotonic()
+        engine = ENGINES[start["engine"]](Path(start["path"]), **start["settings"])
+        hello = {
+            "version": engine.version,
+            "settings": engine.settings,
+            "rss_bytes": rss_bytes,
+            "interpreter_ms": 1e3 * (_STARTED - start["began"]),
+            "imports_ms": 1e3 * (imported - imports),
+            "load_ms": 1e3 * (time.monotonic() - imported),
+        }
+    except Exception as error:
+        return answer(error=f"{type(error).__name__}: {error}")
+    answer(result=hello)
+    for line in sys.stdin:
+        method, arguments = json.loads(line)
+        try:
+            result = getattr(engine, method)(*arguments)
+        except Exception as error:
+            answer(error=f"{type(error).__name__}: {error}")
+        else:
+            answer(result=result)
+    return None
+
+
+if __name__ == "__main__":
+    own_pipe = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    work(json.loads(sys.argv[1]), own_pipe)
+    own_pipe.flush()
+    os._exit(0)  # a peer's threads may not end by themselves

@@ -1,0 +1,147 @@
+"""Measure first-token and per-token latency, beside the limits of the machine.
+
+Writes results.json (its schema is edgelm/bench/schema.json), results.csv and results.md. Takes at
+most five minutes for a model of 1B on two cores; Ctrl-C keeps what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import LOAD_OPTIONS, add_load_options, given
+from .terminal import ProgressBar, printable, resolve, table
+
+if TYPE_CHECKING:
+    from ..bench.peers import PeerRow
+    from ..bench.results import Results
+
+HELP = "measure latency, memory and energy"
+
+SECTIONS = (
+    *("first_token", "decode", "llama_bench", "cost", "load", "memory", "threads"),
+    *("quantization", "peers", "scenarios"),
+)
+PROFILES = ("phone", "survey", "llama-bench")
+PEERS = ("llama.cpp", "llama-cpp-python", "openvino")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("models", metavar="MODEL", nargs="*", help="a path, a known name")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--quick", action="store_true", help="less than a minute")
+    effort.add_argument("--full", action="store_true", help="every row, as long as it takes")
+    parser.add_argument(
+        "--profile", choices=PROFILES, help="what others publish, under their own conditions"
+    )
+    parser.add_argument(
+        "--against", metavar="PEER", nargs="+", choices=PEERS, default=[], help=", ".join(PEERS)
+    )
+    parser.add_argument("--rounds", metavar="N", type=int, help="in turns with each peer (5)")
+    parser.add_argument(
+        "--only", metavar="SECTION", nargs="+", choices=SECTIONS, default=[],
+        help=", ".join(SECTIONS),
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows", metavar="ROW", nargs="+", default=[],
+        help="rows against peers, by their beginning ('prefill 128'); implies --only peers",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sustain", metavar="SECONDS", type=float, help="decode for so long, to see it throttle"
+    )
+    parser.add_argument(
+        "--suggest", action="store_true", help="print the fastest load(...) here, nothing else"
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("edgelm-bench"), help="(edgelm-bench)"
+    )
+    parser.add_argument("-s", "--seed", metavar="N", type=int, default=0, help="of random ids (0)")
+    add_load_options(parser, n_ctx="tokens of context (2304, or the model's)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure, write, print."""
+    from ..bench import suite
+    from ..bench import table as tables
+
+    if not arguments.models:
+        raise ValueError("which model? Give a path or a known name.")
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    bar = ProgressBar(amount=lambda n: f"{n:.0f}")
+    plan = _plan(arguments)
+    try:
+        results = suite.measure(plan, bar, lambda r: write(r, out), tell=_teller(bar))
+    finally:
+        bar.close()
+    if arguments.suggest:
+        for model in results.models:
+            print(model.suggestion)
+    else:
+        for t in tables.tables(results):
+            print(f"\n{printable(t.title)}\n{table([t.header, *t.rows])}")
+            if t.remark:
+                print(f"  {printable(t.remark)}")
+        for warning in results.warnings:
+            print(f"\nwarning: {printable(warning)}")
+        print(f"\n{out / 'results.json'}, .csv, .md", file=sys.stderr)
+    if results.interrupted:
+        raise KeyboardInterrupt
+
+
+def _plan(arguments: argparse.Namespace) -> Any:
+    from ..bench.suite import Plan
+
+    only = arguments.only or (["peers"] if arguments.rows else [])
+    if arguments.suggest and not only:
+        only = ["threads"]
+    if "peers" in only and not arguments.against:
+        raise ValueError(f"peers: which? Give --against with {', '.join(PEERS)}.")
+    return Plan(
+        paths=[resolve(model) for model in arguments.models],
+        effort="quick" if arguments.quick else "full" if arguments.full else "default",
+        profile=arguments.profile,
+        sustain_s=arguments.sustain,
+        suggest=arguments.suggest,
+        seed=arguments.seed,
+        against=arguments.against,
+        only=only,
+        rows=arguments.rows,
+        rounds=arguments.rounds,
+        command=sys.argv[1:],
+        **given(arguments, LOAD_OPTIONS),
+    )
+
+
+def _teller(bar: ProgressBar) -> Any:
+    from ..bench import table as tables
+
+    def tell(row: PeerRow) -> None:
+        """A peer's row as soon as it is done."""
+        bar.close()
+        ours, theirs = (tables.rate(t, row.unit, row.n_tokens) for t in (row.ours, row.theirs))
+        spread = f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
+        print(
+            f"{row.name}: {ours} against {theirs} {row.unit}: {spread}, {row.verdict}", flush=True
+        )
+
+    return tell
+
+
+def write(results: Results, out: Path) -> None:
+    """All files, each replaced at once: a reader, or an interrupt, finds a whole one."""
+    from ..bench import table as tables
+
+    texts = {
+        "results.json": results.as_json(),
+        "results.csv": tables.csv_text(results),
+        "results.md": tables.markdown(results),
+    }
+    for name, text in texts.items():
+        part = out / (name + ".part")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, out / name)
