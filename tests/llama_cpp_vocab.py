@@ -15,7 +15,7 @@ _silent = _LOG(lambda *_: None)
 class _Params(ctypes.Structure):
     """llama_model_params, with room to spare; only vocab_only is touched."""
 
-    _fields_ = [("bytes", ctypes.c_ubyte * 128)]  # noqa: RUF012  (as ctypes declares it)
+    _fields_ = [("bytes", ctypes.c_ubyte * 128)]
     VOCAB_ONLY = 72
 
 
