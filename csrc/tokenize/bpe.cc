@@ -18,7 +18,10 @@ size_t hash_pair(uint64_t tokens) {
 
 BpeModel::BpeModel(const Vocabulary& vocabulary, std::span<const std::string_view> merges,
                    std::vector<Pattern> patterns, Options options)
-    : vocabulary_(vocabulary), patterns_(std::move(patterns)), options_(options) {
+    : vocabulary_(vocabulary),
+      patterns_(std::move(patterns)),
+      options_(options),
+      seams_(vocabulary.spelling() == Spelling::kByteLevel ? Seams() : Seams(vocabulary)) {
   pairs_.resize(std::bit_ceil(merges.size() * 2 + 2));
   for (size_t i = 0; i < merges.size(); ++i) add(merges[i], static_cast<uint32_t>(i));
 }
@@ -83,18 +86,25 @@ void BpeModel::encode_word(std::string_view word, Merger& merger, std::vector<in
     const int32_t id = vocabulary_.find(word);
     if (id >= 0) return ids.push_back(id);
   }
-  merger.clear();
   if (vocabulary_.spelling() == Spelling::kByteLevel) {
+    merger.clear();
     for (size_t i = 0; i < word.size(); ++i) {
       merger.add(vocabulary_.of_byte(static_cast<uint8_t>(word[i])), i, 1);
     }
-  } else {
-    for (size_t at = 0; at < word.size();) {
-      const size_t start = at;
-      unicode::next(word, at);
-      merger.add(vocabulary_.find(word.substr(start, at - start)), start, at - start);
-    }
+    return merge(word, merger, ids);
   }
+  seams_.each_run(word, [&](std::string_view run) {
+    merger.clear();
+    for (size_t at = 0; at < run.size();) {
+      const size_t start = at;
+      unicode::next(run, at);
+      merger.add(vocabulary_.find(run.substr(start, at - start)), start, at - start);
+    }
+    merge(run, merger, ids);
+  });
+}
+
+void BpeModel::merge(std::string_view word, Merger& merger, std::vector<int32_t>& ids) const {
   merger.run([this](const Symbol& left, const Symbol& right) { return find(left.id, right.id); });
   merger.each([&](const Symbol& symbol) {
     if (symbol.id >= 0) {

@@ -6,6 +6,7 @@
 #include "tokenize/merge.h"
 #include "tokenize/model.h"
 #include "tokenize/pattern.h"
+#include "tokenize/seams.h"
 #include "tokenize/vocabulary.h"
 
 namespace edgelm {
@@ -40,10 +41,12 @@ class BpeModel final : public TokenModel {
              std::vector<int32_t>& ids) const;
   void put_unknown(std::string_view bytes, std::vector<int32_t>& ids) const;
   void encode_word(std::string_view word, Merger& merger, std::vector<int32_t>& ids) const;
+  void merge(std::string_view word, Merger& merger, std::vector<int32_t>& ids) const;
 
   const Vocabulary& vocabulary_;
   std::vector<Pattern> patterns_;
   Options options_;
+  Seams seams_;
   std::vector<Pair> pairs_;  // open addressing, a power of two
 };
 

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <queue>
 #include <span>
 #include <vector>
 
@@ -51,14 +51,6 @@ class Merger {
   }
 
  private:
-  struct Candidate {
-    uint32_t rank;
-    int32_t left, id;
-    uint32_t size;  // of both; tells whether either has changed since
-    bool operator>(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : left > other.left;
-    }
-  };
   static constexpr size_t kFew = 32;
 
   void join(Symbol& left, int32_t id) {
@@ -98,37 +90,46 @@ class Merger {
     }
   }
 
+  // Candidates are rank * 2^32 + left: the first ones sorted, later ones in a heap. What they say
+  // of a pair that has changed since is looked up anew.
   template <class Find>
   void run_many(Find&& find) {
-    heap_.clear();
-    const auto look = [&](int32_t i) {
-      const Symbol& left = symbols[i];
-      if (left.next < 0) return false;
-      const Symbol& right = symbols[left.next];
-      const Join found = find(left, right);
-      if (found.rank == Join::kNever) return false;
-      heap_.push_back({found.rank, i, found.id, left.size + right.size});
+    const auto at = [&](int32_t i) {
+      const int32_t next = symbols[i].next;
+      return next < 0 ? Join{} : find(symbols[i], symbols[next]);
+    };
+    const auto collect = [&](int32_t i, std::vector<uint64_t>& to) {
+      const uint64_t rank = at(i).rank;
+      if (rank == Join::kNever) return false;
+      to.push_back(rank << 32 | static_cast<uint32_t>(i));
       return true;
     };
     const auto push = [&](int32_t i) {
-      if (look(i)) std::push_heap(heap_.begin(), heap_.end(), std::greater<>{});
+      if (collect(i, heap_)) std::push_heap(heap_.begin(), heap_.end(), std::greater<>{});
     };
-    for (size_t i = 0; i < symbols.size(); ++i) look(static_cast<int32_t>(i));
-    std::make_heap(heap_.begin(), heap_.end(), std::greater<>{});
-    while (!heap_.empty()) {
-      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>{});
-      const Candidate best = heap_.back();
-      heap_.pop_back();
-      Symbol& left = symbols[best.left];
-      if (left.size == 0 || left.next < 0) continue;
-      if (left.size + symbols[left.next].size != best.size) continue;
-      join(left, best.id);
-      push(best.left);
-      if (left.previous >= 0) push(left.previous);
+    first_.clear();
+    for (size_t i = 0; i < symbols.size(); ++i) collect(static_cast<int32_t>(i), first_);
+    std::sort(first_.begin(), first_.end());
+    for (size_t done = 0; done < first_.size() || !heap_.empty();) {
+      uint64_t best;
+      if (heap_.empty() || (done < first_.size() && first_[done] < heap_.front())) {
+        best = first_[done++];
+      } else {
+        best = heap_.front();
+        std::pop_heap(heap_.begin(), heap_.end(), std::greater<>{});
+        heap_.pop_back();
+      }
+      const auto i = static_cast<int32_t>(best & 0xFFFFFFFF);
+      if (symbols[i].size == 0) continue;
+      const Join found = at(i);
+      if (found.rank != best >> 32) continue;
+      join(symbols[i], found.id);
+      push(i);
+      if (symbols[i].previous >= 0) push(symbols[i].previous);
     }
   }
 
-  std::vector<Candidate> heap_;
+  std::vector<uint64_t> first_, heap_;
 };
 
 }  // namespace edgelm

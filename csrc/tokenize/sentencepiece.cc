@@ -17,13 +17,11 @@ uint32_t rank_of(float score) {
 
 SentencePieceModel::SentencePieceModel(const Vocabulary& vocabulary, Normalizer normalizer,
                                        int32_t unknown)
-    : vocabulary_(vocabulary), normalizer_(std::move(normalizer)), unknown_(unknown) {
+    : vocabulary_(vocabulary),
+      normalizer_(std::move(normalizer)),
+      seams_(vocabulary),
+      unknown_(unknown) {
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
-    const std::string_view bytes = vocabulary.bytes(id);
-    for (size_t i = 1; i < bytes.size(); ++i) {
-      const auto left = static_cast<uint8_t>(bytes[i - 1]), right = static_cast<uint8_t>(bytes[i]);
-      pairs_[left][right >> 6] |= uint64_t{1} << (right & 63);
-    }
     has_unused_ = has_unused_ || vocabulary.type(id) == TokenType::kUnused;
   }
 }
@@ -31,16 +29,9 @@ SentencePieceModel::SentencePieceModel(const Vocabulary& vocabulary, Normalizer 
 void SentencePieceModel::encode(std::string_view fragment, bool first,
                                 std::vector<int32_t>& ids) const {
   const std::string text = normalizer_.normalize(fragment, first);
-  const std::string_view view = text;
   Merger merger;
   Splits splits;
-  size_t start = 0;
-  for (size_t i = 1; i < text.size(); ++i) {
-    if (joinable(text[i - 1], text[i]) || unicode::is_continuation(text[i])) continue;
-    encode_run(view.substr(start, i - start), merger, splits, ids);
-    start = i;
-  }
-  if (start < text.size()) encode_run(view.substr(start), merger, splits, ids);
+  seams_.each_run(text, [&](std::string_view run) { encode_run(run, merger, splits, ids); });
 }
 
 void SentencePieceModel::encode_run(std::string_view text, Merger& merger, Splits& splits,

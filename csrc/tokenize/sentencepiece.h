@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -9,6 +8,7 @@
 #include "tokenize/merge.h"
 #include "tokenize/model.h"
 #include "tokenize/normalizer.h"
+#include "tokenize/seams.h"
 #include "tokenize/vocabulary.h"
 
 namespace edgelm {
@@ -31,18 +31,12 @@ class SentencePieceModel final : public TokenModel {
   void put(std::string_view piece, int32_t id, const Splits& splits,
            std::vector<int32_t>& ids) const;
   void put_bytes(std::string_view piece, std::vector<int32_t>& ids) const;
-  bool joinable(char left, char right) const {
-    return pairs_[static_cast<uint8_t>(left)][static_cast<uint8_t>(right) >> 6] >>
-               (static_cast<uint8_t>(right) & 63) &
-           1;
-  }
 
   const Vocabulary& vocabulary_;
   Normalizer normalizer_;
+  Seams seams_;
   int32_t unknown_;
   bool has_unused_ = false;
-  // Which bytes stand side by side in any token: text is cut wherever none could reach across.
-  std::array<std::array<uint64_t, 4>, 256> pairs_{};
 };
 
 }  // namespace edgelm
