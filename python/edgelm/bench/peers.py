@@ -123,6 +123,8 @@ def measure(
             found.version = theirs.hello["version"]
             found.our_settings = shown(ours.hello["settings"])
             found.their_settings = shown(theirs.hello["settings"])
+            for worker in pair:
+                worker.ask("decode", subject.ids(DECODE_PROMPT, run.seed), 2)  # warms up
             for work in works(subject, run.seed, n_ctx):
                 if not only or any(work.name.startswith(start) for start in only):
                     times = in_turns(run, work, subject, pair, rounds)

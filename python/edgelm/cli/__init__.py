@@ -1,6 +1,8 @@
 """The `edgelm` command.
 
-Exit codes: 0; 2 for an error, which is one line on stderr; 130 for Ctrl-C; 141 for a closed pipe.
+Exit codes: 0; 1 for a regression found by `bench --compare`; 2 for an error, which is one line on
+stderr; 130 for Ctrl-C; 141 for a closed pipe.
+
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..bench.results import Results
 
 HELP = "measure latency, memory and energy"
+WORSE = 1  # exit code of --compare
 
 SECTIONS = (
     *("first_token", "decode", "llama_bench", "cost", "load", "memory", "threads"),
@@ -59,6 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("edgelm-bench"), help="(edgelm-bench)"
     )
+    parser.add_argument(
+        "--shape", metavar="NAME:TYPE", action="append", default=[],
+        help="a model of random weights, 'llama-3.2-1b:q4_k_m' say; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compare", metavar=("OLD", "NEW"), nargs=2, type=Path,
+        help="two results.json: what changed; exit code 1 if something got worse beyond the noise",
+    )  # fmt: skip
     parser.add_argument("-s", "--seed", metavar="N", type=int, default=0, help="of random ids (0)")
     add_load_options(parser, n_ctx="tokens of context (2304, or the model's)")
 
@@ -68,8 +77,10 @@ def main(arguments: argparse.Namespace) -> None:
     from ..bench import suite
     from ..bench import table as tables
 
-    if not arguments.models:
-        raise ValueError("which model? Give a path or a known name.")
+    if arguments.compare:
+        return _compare(*arguments.compare)
+    if not arguments.models and not arguments.shape:
+        raise ValueError("which model? Give a path, a known name or a --shape.")
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     bar = ProgressBar(amount=lambda n: f"{n:.0f}")
@@ -91,9 +102,45 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"\n{out / 'results.json'}, .csv, .md", file=sys.stderr)
     if results.interrupted:
         raise KeyboardInterrupt
+    return None
+
+
+def _compare(old_file: Path, new_file: Path) -> None:
+    """Print what changed; exit with 1 if something got worse."""
+    from ..bench import compare, results
+
+    old, new = results.read(old_file), results.read(new_file)
+    changes = compare.compare(old, new)
+    if not changes:
+        raise ValueError(f"{old_file} and {new_file} have no measurement in common.")
+    rows = [
+        (
+            c.direction,
+            c.model,
+            c.what,
+            f"{c.old:.4g}",
+            f"{c.new:.4g} {c.unit}",
+            f"{c.ratio - 1:+.1%}",
+        )
+        for c in changes
+        if c.direction != "same"
+    ]
+    if rows:
+        print(
+            table(
+                [("", "file", "what", "old", "new", "change"), *sorted(rows, reverse=True)], "<<<"
+            )
+        )
+    same = len(changes) - len(rows)
+    print(f"{same} of {len(changes)} measurements differ by no more than the noise.")
+    for remark in compare.remarks(old, new):
+        print(f"warning: {printable(remark)}")
+    if compare.regressions(changes):
+        raise SystemExit(WORSE)
 
 
 def _plan(arguments: argparse.Namespace) -> Any:
+    from ..bench import shapes
     from ..bench.suite import Plan
 
     only = arguments.only or (["peers"] if arguments.rows else [])
@@ -101,8 +148,12 @@ def _plan(arguments: argparse.Namespace) -> Any:
         only = ["threads"]
     if "peers" in only and not arguments.against:
         raise ValueError(f"peers: which? Give --against with {', '.join(PEERS)}.")
+    bar = ProgressBar()
+    paths = [shapes.file_of(shape, bar) for shape in arguments.shape]
+    bar.close()
+    paths += [resolve(model) for model in arguments.models]
     return Plan(
-        paths=[resolve(model) for model in arguments.models],
+        paths=paths,
         effort="quick" if arguments.quick else "full" if arguments.full else "default",
         profile=arguments.profile,
         sustain_s=arguments.sustain,
