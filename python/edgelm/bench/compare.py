@@ -15,7 +15,7 @@ from typing import Literal
 
 from . import stats
 from .results import Results
-from .table import samples
+from .samples import samples
 from .timing import Times
 
 MIN_CHANGE = 0.03

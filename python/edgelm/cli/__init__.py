@@ -2,7 +2,6 @@
 
 Exit codes: 0; 1 for a regression found by `bench --compare`; 2 for an error, which is one line on
 stderr; 130 for Ctrl-C; 141 for a closed pipe.
-
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Measure first-token and per-token latency, beside the limits of the machine.
 
-Writes results.json (its schema is edgelm/bench/schema.json), results.csv and results.md. Takes at
-most five minutes for a model of 1B on two cores; Ctrl-C keeps what was measured.
+Writes results.json (its schema is edgelm/bench/schema.json), results.csv, results.md and a
+report.html with plots. Takes at most five minutes for a model of 1B on two cores; Ctrl-C keeps
+what was measured.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .options import LOAD_OPTIONS, add_load_options, given
 from .terminal import ProgressBar, printable, resolve, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..bench.peers import PeerRow
     from ..bench.results import Results
+    from ..bench.suite import Plan
+    from ..bench.timing import Times
 
 HELP = "measure latency, memory and energy"
+FILES = ("results.json", "results.csv", "results.md", "report.html")
 WORSE = 1  # exit code of --compare
 
 SECTIONS = (
@@ -74,35 +80,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Measure, write, print."""
-    from ..bench import suite
-    from ..bench import table as tables
-
     if arguments.compare:
         return _compare(*arguments.compare)
-    if not arguments.models and not arguments.shape:
-        raise ValueError("which model? Give a path, a known name or a --shape.")
+    from ..bench import suite
+
+    plan = _plan(arguments)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     bar = ProgressBar(amount=lambda n: f"{n:.0f}")
-    plan = _plan(arguments)
     try:
         results = suite.measure(plan, bar, lambda r: write(r, out), tell=_teller(bar))
     finally:
         bar.close()
+    write(results, out, report=True)
     if arguments.suggest:
         for model in results.models:
-            print(model.suggestion)
+            print(model.suggestion or f"{model.model.name}: there was no time to try")
     else:
-        for t in tables.tables(results):
-            print(f"\n{printable(t.title)}\n{table([t.header, *t.rows])}")
-            if t.remark:
-                print(f"  {printable(t.remark)}")
-        for warning in results.warnings:
-            print(f"\nwarning: {printable(warning)}")
-        print(f"\n{out / 'results.json'}, .csv, .md", file=sys.stderr)
+        _show(results)
+    for warning in results.warnings:
+        print(f"warning: {printable(warning)}", file=sys.stderr)
+    print(f"{printable(str(out))}: {', '.join(FILES)}", file=sys.stderr)
     if results.interrupted:
         raise KeyboardInterrupt
     return None
+
+
+def _show(results: Results) -> None:
+    from ..bench.report.tables import tables
+
+    for t in tables(results):
+        align = "".join("<" if column in t.left else ">" for column in t.columns)
+        rows = [t.columns, *t.rows]
+        print(f"{printable(t.title)}\n{table([list(map(printable, r)) for r in rows], align)}\n")
 
 
 def _compare(old_file: Path, new_file: Path) -> None:
@@ -139,7 +149,9 @@ def _compare(old_file: Path, new_file: Path) -> None:
         raise SystemExit(WORSE)
 
 
-def _plan(arguments: argparse.Namespace) -> Any:
+def _plan(arguments: argparse.Namespace) -> Plan:
+    if not arguments.models and not arguments.shape:
+        raise ValueError("which model? Give a path, a known name or a --shape.")
     from ..bench import shapes
     from ..bench.suite import Plan
 
@@ -168,30 +180,39 @@ def _plan(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _teller(bar: ProgressBar) -> Any:
-    from ..bench import table as tables
-
+def _teller(bar: ProgressBar) -> Callable[[PeerRow], None]:
     def tell(row: PeerRow) -> None:
         """A peer's row as soon as it is done."""
         bar.close()
-        ours, theirs = (tables.rate(t, row.unit, row.n_tokens) for t in (row.ours, row.theirs))
+        ours, theirs = (_rate(row, times) for times in (row.ours, row.theirs))
         spread = f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
+        shares = ""
+        if row.limit is not None and row.their_share is not None:
+            shares = f"; of the limit {row.limit.share:.0%} and {row.their_share:.0%}"
         print(
-            f"{row.name}: {ours} against {theirs} {row.unit}: {spread}, {row.verdict}", flush=True
+            f"{row.name}: {ours} and {theirs} {row.unit}, ratio {spread}: {row.verdict}{shares}",
+            file=sys.stderr,
+            flush=True,
         )
 
     return tell
 
 
-def write(results: Results, out: Path) -> None:
-    """All files, each replaced at once: a reader, or an interrupt, finds a whole one."""
-    from ..bench import table as tables
+def _rate(row: PeerRow, times: Times) -> str:
+    if row.unit == "ms":
+        return f"{times.median_ms:,.1f}"
+    return f"{1e3 * row.n_tokens / times.median_ms:,.1f}"
 
-    texts = {
-        "results.json": results.as_json(),
-        "results.csv": tables.csv_text(results),
-        "results.md": tables.markdown(results),
-    }
+
+def write(results: Results, out: Path, *, report: bool = False) -> None:
+    """The files, each replaced at once: a reader, or an interrupt, finds a whole one."""
+    from ..bench.samples import csv_text
+
+    texts = {"results.json": results.as_json(), "results.csv": csv_text(results)}
+    if report:
+        from ..bench.report import markdown, page
+
+        texts |= {"results.md": markdown(results), "report.html": page(results)}
     for name, text in texts.items():
         part = out / (name + ".part")
         part.write_text(text, encoding="utf-8")
