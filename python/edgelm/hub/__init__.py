@@ -2,6 +2,7 @@
 
 Fetched files live in the cache folder of the platform: $XDG_CACHE_HOME/edgelm or ~/.cache/edgelm,
 ~/Library/Caches/edgelm on macOS, %LOCALAPPDATA%\\edgelm on Windows; EDGELM_CACHE overrides it.
+An hf: file that huggingface_hub has fetched already is used where it lies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from ..errors import DownloadError
+from . import shared
 from .files import (
     PartialFile,
     Progress,
@@ -78,7 +80,9 @@ def pull(name: str, progress: Progress | None = None, *, verify: bool = True) ->
     """
     report = progress or (lambda step: None)
     if name.startswith("hf:"):
-        first, *rest = _hub_files(name)
+        first, *rest = files = _hub_files(name)
+        if shared_path := _from_shared_cache(files, report, verify):
+            return shared_path
         path = _obtain(first, report, verify)
         for file in rest:
             _obtain(file, report, verify)
@@ -105,6 +109,19 @@ def _hub_files(source: str) -> list[ModelFile]:
         ModelFile(source, f"hf/{repo}/{revision}/{p}", None, None, hub=HubFile(repo, p, revision))
         for p in paths
     ]
+
+
+def _from_shared_cache(files: list[ModelFile], report: Progress, verify: bool) -> Path | None:
+    """The first file where huggingface_hub keeps it, if it has them all."""
+    paths = [path for file in files if file.hub and (path := shared.find(file.hub))]
+    if len(paths) < len(files):
+        return None
+    for path in paths if verify else ():
+        if not shared.is_sound(path, report):
+            report(Step(f"{path.name} in huggingface_hub's cache is damaged"))
+            return None
+    report(Step(f"found in huggingface_hub's cache: {paths[0]}"))
+    return paths[0]
 
 
 def _obtain(model: ModelFile, progress: Progress, verify: bool) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.request import Request
 
 from ..errors import DownloadError
+from . import shared
 from .files import CHUNK_BYTES, PartialFile, Progress, Step, check_room
 from .models import HubFile
 
@@ -33,17 +34,12 @@ def hub_url(file: HubFile) -> str:
     return f"{endpoint.rstrip('/')}/{path}"
 
 
-def hub_token() -> str | None:
-    """The user's access token for gated models."""
-    return os.environ.get("HF_TOKEN") or None
-
-
 def stated_by_hub(file: HubFile) -> tuple[int | None, str | None]:
     """Size and SHA-256 of a file as the hub states them. One request, no transfer.
 
     The hub redirects large files to storage; what it says of them stands in the redirect itself.
     """
-    request = _request(hub_url(file), hub_token())
+    request = _request(hub_url(file), shared.token())
     request.method = "HEAD"
     opener = urllib.request.build_opener(_SameHostRedirects)
     try:
@@ -85,7 +81,7 @@ def fetch(url: str, part: PartialFile, n_bytes: int | None, progress: Progress) 
 
 
 def _transfer(url: str, part: PartialFile, n_bytes: int | None, progress: Progress) -> None:
-    request = _request(url, hub_token())
+    request = _request(url, shared.token())
     if part.n_bytes:
         request.add_header("Range", f"bytes={part.n_bytes}-")
     with _open(urllib.request.build_opener(), request) as response:
