@@ -7,6 +7,8 @@ by tools/chat_goldens.py.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -278,6 +280,30 @@ def test_threads_may_share_a_template() -> None:
     for thread in threads:
         thread.join()
     assert all(f"user\n{i}<|im_end|>" in texts[i] for i in range(4))
+
+
+def test_a_fork_while_another_thread_renders() -> None:
+    """The child has no thread that would ever let go of a lock."""
+    shared = ChatTemplate("{% for i in range(20000) %}{% endfor %}{{ messages[0].content }}")
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            shared.render(USER)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(8):
+            time.sleep(0.005)
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)  # ends a child that waits
+                os._exit(shared.render(USER) != "Hello")
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_jinja_is_imported_late() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgelm.engine import Engine, checked_ids, common_prefix
-from edgelm.errors import CacheFullError, ClosedError, ContextFullError
+from edgelm.errors import Busy, CacheFullError, ClosedError, ContextFullError
 from edgelm.session import Session, decode_batch
 from fake_network import VOCAB, FakeNetwork
 
@@ -367,6 +367,29 @@ def test_close_stops_what_runs(network, engine):
     assert time.perf_counter() - begin < 1
     assert len(raised) == 1
     engine.close()
+
+
+def test_a_session_serves_one_thread_at_a_time(network, engine):
+    session, other = open_session(engine), open_session(engine)
+    session.prefill([1])
+    network.step_s = 0.3
+    thread = threading.Thread(target=session.decode, args=(2,))
+    thread.start()
+    time.sleep(0.05)
+    for use in (
+        lambda: session.prefill([3]),
+        lambda: session.decode(3),
+        lambda: session.truncate(0),
+        session.fork,
+        lambda: decode_batch(engine, [other, session], [3, 3]),
+    ):
+        with pytest.raises(Busy, match="Another thread uses this session"):
+            use()
+    thread.join(10)
+    network.step_s = 0
+    assert session.tokens == [1, 2]
+    np.testing.assert_array_equal(other.prefill([4]), network.logits_of([4]))
+    np.testing.assert_array_equal(session.decode(5), network.logits_of([1, 2, 5]))
 
 
 def test_use_after_close_is_an_error(engine):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
+import struct
 from pathlib import Path
 
 import gguf
 import pytest
 
 import edgelm
+from arch_models import MODELS
 from edgelm.errors import EdgelmError, ModelFormatError
+from hostile import gguf_bytes as g
+from hostile.gguf_parts import GgufParts
 from tiny_models import TinyLlama
 
 TEMPLATE = {"tokenizer.chat_template": "{{ messages[0]['content'] }}"}
@@ -86,4 +91,184 @@ def test_a_merge_that_is_no_utf8(tmp_path, tiny):
     length = (4).to_bytes(8, "little")
     path = changed(tmp_path, tiny[0], length + "Ġ t".encode(), length + b"\xc4\xa0 \xff")
     with pytest.raises(ModelFormatError, match=r"merges.*Ġ \ufffd"):
+        use(path)
+
+
+# --- every architecture, with any value under any key ---------------------------------------------
+
+
+def scalar(kind: int, number: float) -> bytes:
+    return struct.pack("<I", kind) + g.number(kind, number)
+
+
+def text(content: str | bytes) -> bytes:
+    return struct.pack("<I", g.STRING) + g.string(content)
+
+
+def several(kind: int, items: list[bytes]) -> bytes:
+    return struct.pack("<IIQ", g.ARRAY, kind, len(items)) + b"".join(items)
+
+
+INTEGERS = (0, 1, 2, 3, 7, 16, 64, 255, 1000, 65535, 1 << 20, 2**31 - 1, 2**31, 2**32 - 1)
+FLOATS = (0.0, -1.0, 0.5, 1.0, 1.0000001, 1e38, 1e-45, math.nan, math.inf, -math.inf)
+TEXTS = (
+    "",
+    "none",
+    "linear",
+    "yarn",
+    "gpt2",
+    "llama",
+    "bert",
+    "t5",
+    "x" * 5000,
+    b"\xff\0\xfe\x1b[2J",
+)
+VALUES = [
+    *(scalar(g.U32, n) for n in INTEGERS),
+    *(scalar(g.I32, n) for n in (-1, -(2**31))),
+    *(scalar(g.I64, n) for n in (-1, -(2**63), 2**63 - 1)),
+    *(scalar(g.U64, n) for n in (2**63, 2**64 - 1)),
+    *(scalar(g.F32, x) for x in FLOATS),
+    *(scalar(g.F64, x) for x in (1e308, 5e-324, math.nan)),
+    *(scalar(g.BOOL, b) for b in (0, 1)),
+    *map(text, TEXTS),
+    several(g.I32, []),
+    *(several(g.I32, [g.number(g.I32, n)] * 300) for n in (-1, 0, 1, 9)),
+    several(g.U32, [g.number(g.U32, n) for n in (2, 2, 4)]),
+    several(g.U64, [g.number(g.U64, 2**64 - 1)] * 3),
+    several(g.F32, [g.number(g.F32, math.nan)] * 300),
+    several(g.BOOL, [b"\1"] * 3),
+    *(several(g.STRING, [g.string(t)] * 300) for t in ("", "a", "a b", b"\xff\0")),
+    several(g.STRING, [g.string("a" * 100_000)] * 3),
+]
+OWN_KEYS = (
+    *["rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length"],
+    *["rope.scaling.attn_factor", "rope.dimension_count", "rope.freq_base"],
+    *["attention.key_length", "attention.value_length", "attention.scale"],
+    *["attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"],
+    *["expert_count", "expert_used_count", "expert_weights_scale"],
+    *["logit_scale", "embedding_scale", "residual_scale"],
+    *["attention.clamp_kqv", "use_parallel_residual"],
+)
+TOKENIZER_KEYS = (
+    *["bos_token_id", "eos_token_id", "eot_token_id"],
+    *["unknown_token_id", "add_bos_token", "pre"],
+    *["scores", "add_space_prefix", "precompiled_charsmap"],
+    *["remove_extra_whitespaces", "token_type", "model"],
+)
+NAMES = (
+    *["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"],
+    *["output.weight", "output.bias", "blk.0.attn_q.bias"],
+    *["blk.0.attn_qkv.weight", "position_embd.weight", "blk.0.ffn_gate_inp.weight"],
+)
+
+
+def lie(parts: GgufParts, architecture: str, rng: random.Random) -> str:
+    """Change one thing; what."""
+    how = rng.choice(["value"] * 6 + ["drop", "swap", "turn", "dims", "type", "remove", "rename"])
+    one = rng.choice(parts.tensors)
+    if how == "value":
+        keys = [*parts.values, "tokenizer.chat_template", "general.name", "split.count"]
+        keys += [f"{architecture}.{key}" for key in OWN_KEYS]
+        keys += [f"tokenizer.ggml.{key}" for key in TOKENIZER_KEYS]
+        key, value = rng.choice(keys), rng.choice(VALUES)
+        parts.values[key] = value
+        return f"{key} = {value[:40]!r}"
+    if how == "drop":
+        key = rng.choice(list(parts.values))
+        del parts.values[key]
+        return f"no {key}"
+    if how == "swap":
+        other = rng.choice(parts.tensors)
+        one[0], other[0] = other[0], one[0]
+    elif how == "turn":
+        one[1].reverse()
+    elif how == "dims":
+        size = math.prod(one[1])
+        one[1] = rng.choice([[size], [1, size], [size, 1], [8, size // 8], [1, *one[1][:3]]])
+    elif how == "type":
+        one[2] = rng.choice([0, 1, 2, 3, 8, 10, 12, 14, 20, 30, 39])
+    elif how == "remove":
+        parts.tensors.remove(one)
+    else:
+        one[0] = rng.choice(NAMES)
+    return f"{how} {one}"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> dict[str, tuple[str, GgufParts]]:
+    """Each test model's architecture and parts."""
+    path = tmp_path_factory.mktemp("sound") / "m.gguf"
+    models = {}
+    for name, model in MODELS.items():
+        model.write(path)
+        parts = GgufParts.of(path.read_bytes())
+        parts.values["tokenizer.chat_template"] = text("{{ messages[0].content }}")
+        models[name] = model.architecture, parts
+    return models
+
+
+def test_taken_apart_and_put_together_again(tmp_path, tiny):
+    """Or every case below would fail for a reason of its own."""
+    assert bytes(GgufParts.of(tiny[0])) == tiny[0]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # NumPy prints what it warns of
+@pytest.mark.parametrize("seed", range(6))
+def test_any_lie_about_any_architecture(tmp_path, sound, seed):
+    rng = random.Random(seed)
+    used = refused = 0
+    said: list[str] = []
+    path = tmp_path / "m.gguf"
+    for _ in range(60):
+        architecture, parts = sound[rng.choice(list(sound))]
+        parts = parts.copy()
+        lies = [lie(parts, architecture, rng) for _ in range(rng.choice([1, 1, 1, 2, 3]))]
+        path.unlink(missing_ok=True)
+        path.write_bytes(bytes(parts))
+        try:
+            use(path)
+            used += 1
+        except (EdgelmError, MemoryError) as error:
+            refused += 1
+            said.append(str(error))
+        except Exception as error:
+            pytest.fail(f"{lies}: {error!r}")
+    assert used > 3
+    assert refused > 20
+    assert all(text.isprintable() for text in said), said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"llama.block_count": several(g.I32, [g.number(g.I32, n) for n in (3, 4)])},
+            "block_count",
+        ),
+        ({"llama.rope.freq_base": scalar(g.F32, 1.0)}, r"freq_base' is 1\.0; expected over 1"),
+        (
+            {
+                "llama.rope.scaling.type": text("linear"),
+                "llama.rope.scaling.factor": scalar(g.F64, 1e-300),
+            },
+            "frequencies are not finite",
+        ),
+        ({"llama.rope.scaling.type": text("\x1b[2J")}, r"scaling '\\x1b\[2J' is not supported"),
+        ({"general.architecture": text("a\nb")}, r"architecture is 'a\\nb'; expected a name"),
+        (
+            {
+                "llama.expert_count": scalar(g.U32, 4096),
+                "llama.expert_used_count": scalar(g.U32, 999),
+            },
+            "expert_used_count' is 999; expected 1 to 256",
+        ),
+    ],
+)
+def test_what_a_lie_broke_once(tmp_path, sound, changes, says):
+    parts = sound["mixtral"][1].copy()
+    parts.values |= changes
+    path = tmp_path / "m.gguf"
+    path.write_bytes(bytes(parts))
+    with pytest.raises(EdgelmError, match=says):
         use(path)

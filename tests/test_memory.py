@@ -48,6 +48,21 @@ def test_load_refuses_before_it_reads_the_weights(tmp_path, monkeypatch):
     open_network(path, n_ctx=4096)
 
 
+def test_activations_beyond_memory_are_refused_with_the_arithmetic(tmp_path, monkeypatch):
+    path = TinyLlama(n_ctx=1 << 16).write(tmp_path / "model.gguf")
+    monkeypatch.setattr("edgelm.model.physical_bytes", lambda: 24 << 20)
+    with pytest.raises(MemoryError, match=r"n_batch=32,768 tokens takes .* has 25,165,824"):
+        open_network(path, n_ctx=1 << 15, n_batch=1 << 15)
+    open_network(path, n_ctx=1 << 15, n_batch=512)
+
+
+def test_tables_of_pages_are_bounded(tmp_path):
+    """Addresses are free, but the tables that name them are not."""
+    path = TinyLlama(n_layers=1, n_ctx=1 << 24).write(tmp_path / "model.gguf")
+    with pytest.raises(MemoryError, match=r"17179869184 pages .* use a smaller n_ctx or n_parallel"):
+        open_network(path, n_ctx=1 << 24, n_parallel=1 << 16)
+
+
 # --- peak memory, measured in a process of its own ---
 
 MEASURE = """

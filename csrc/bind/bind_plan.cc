@@ -43,6 +43,7 @@ struct CancelFlag {
 };
 
 constexpr std::chrono::milliseconds kSignalInterval{30};
+constexpr int64_t kMaxAxis = 1 << 28;  // so that rounding up to whole groups stays within an int
 
 // What the caller's thread asks during a run: the flag and, less often, Python's signal handlers.
 class Interrupts {
@@ -95,9 +96,9 @@ WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file,
   made->name = name;
   made->type = tensor->type;
   for (int i = tensor->n_dims - 1; i >= 0; --i) {
-    if (tensor->dims[i] < 1 || tensor->dims[i] > INT_MAX) {
+    if (tensor->dims[i] < 1 || tensor->dims[i] > kMaxAxis) {
       fail(ErrorKind::kUnsupportedModel, part.path().filename().string(), ": tensor '", name,
-           "' has an axis of ", tensor->dims[i], "; edgelm handles 1 to ", INT_MAX);
+           "' has an axis of ", tensor->dims[i], "; edgelm handles 1 to ", kMaxAxis);
     }
     made->shape.push_back(static_cast<int>(tensor->dims[i]));
   }

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -17,6 +18,7 @@ namespace edgelm {
 namespace {
 
 constexpr size_t kMaxBytes = size_t{1} << 46;  // of the 2^47 addresses of a process
+constexpr size_t kMaxPages = size_t{1} << 24;  // of 64 tokens; their tables are real memory
 
 size_t round_to_system_pages(size_t bytes) {
   const auto system_page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -28,7 +30,7 @@ size_t round_to_system_pages(size_t bytes) {
 PageArena::PageArena(size_t page_bytes, size_t n_pages)
     : page_bytes_(round_to_system_pages(page_bytes)) {
   void* base = MAP_FAILED;
-  if (n_pages <= kMaxBytes / page_bytes_) {
+  if (n_pages <= std::min(kMaxPages, kMaxBytes / page_bytes_)) {
     base = mmap(nullptr, page_bytes_ * n_pages, PROT_NONE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   }

@@ -1,5 +1,6 @@
 #include "tokenize/normalizer.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -10,6 +11,10 @@ namespace edgelm {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "the table is read as it lies");
+
+// Of a text and of what replaces it, in bytes: NFKC's longest has 33. Without a limit a table that
+// leads in circles takes quadratic time, and a few letters can become gigabytes.
+constexpr size_t kMaxBytes = 256;
 
 // The packing of a double-array unit. Source: the Darts-clone library.
 uint32_t offset_of(uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); }
@@ -30,13 +35,21 @@ Normalizer::Normalizer(std::vector<uint8_t> charsmap, Options options) : options
   units_.resize(size / 4);
   std::memcpy(units_.data(), charsmap.data() + 4, size);
   strings_.assign(charsmap.begin() + 4 + size, charsmap.end());
+  for (size_t at = 0; at < strings_.size();) {
+    const size_t end = std::min(strings_.find('\0', at), strings_.size());
+    if (end - at > kMaxBytes) {
+      fail(ErrorKind::kModelFormat, "tokenizer.ggml.precompiled_charsmap: a replacement of ",
+           end - at, " bytes; expected at most ", kMaxBytes);
+    }
+    at = end + 1;
+  }
 }
 
 Normalizer::Replacement Normalizer::longest(std::string_view text) const {
   Replacement best;
   if (units_.empty()) return best;
   size_t node = offset_of(units_[0]);
-  for (size_t i = 0; i < text.size(); ++i) {
+  for (size_t i = 0; i < std::min(text.size(), kMaxBytes); ++i) {
     const auto byte = static_cast<uint8_t>(text[i]);
     node ^= byte;
     if (byte == 0 || node >= units_.size() || label_of(units_[node]) != byte) break;

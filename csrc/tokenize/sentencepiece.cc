@@ -56,17 +56,26 @@ void SentencePieceModel::encode_run(std::string_view text, Merger& merger, Split
 
 void SentencePieceModel::put(std::string_view piece, int32_t id, const Splits& splits,
                              std::vector<int32_t>& ids) const {
-  if (id < 0) return put_bytes(piece, ids);
-  if (has_unused_ && vocabulary_.type(id) == TokenType::kUnused) {
+  std::vector<std::string_view> right;  // parts of the piece that are still to be put, last first
+  for (;;) {
     // Unused tokens only lead to longer ones; those left over fall apart again.
-    if (const auto split = splits.find(piece); split != splits.end()) {
-      for (const auto part : {piece.substr(0, split->second), piece.substr(split->second)}) {
-        put(part, vocabulary_.find(part), splits, ids);
+    const bool unused = has_unused_ && id >= 0 && vocabulary_.type(id) == TokenType::kUnused;
+    const auto split = unused ? splits.find(piece) : splits.end();
+    if (split != splits.end()) {
+      right.push_back(piece.substr(split->second));
+      piece = piece.substr(0, split->second);
+    } else {
+      if (id >= 0) {
+        ids.push_back(id);
+      } else {
+        put_bytes(piece, ids);
       }
-      return;
+      if (right.empty()) return;
+      piece = right.back();
+      right.pop_back();
     }
+    id = vocabulary_.find(piece);
   }
-  ids.push_back(id);
 }
 
 void SentencePieceModel::put_bytes(std::string_view piece, std::vector<int32_t>& ids) const {

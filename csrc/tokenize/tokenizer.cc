@@ -2,7 +2,20 @@
 
 #include <algorithm>
 
+#include "core/error.h"
+
 namespace edgelm {
+namespace {
+
+// Positions are kept in 32 bits, and a merge takes some 40 bytes for each of the text's.
+constexpr size_t kMaxTextBytes = size_t{1} << 28;
+
+void check_length(std::string_view text) {
+  check(text.size() <= kMaxTextBytes, "the text has ", text.size(), " bytes; at most ",
+        kMaxTextBytes, " are tokenized at once");
+}
+
+}  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Vocabulary> vocabulary,
                      std::unique_ptr<const TokenModel> model, bool strip_after,
@@ -12,6 +25,7 @@ Tokenizer::Tokenizer(std::unique_ptr<const Vocabulary> vocabulary,
 }
 
 std::vector<Tokenizer::Part> Tokenizer::partition(std::string_view text, bool parse_special) const {
+  check_length(text);
   std::vector<Part> parts;
   const Trie& special = vocabulary_->special();
   size_t start = 0;
@@ -59,6 +73,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool parse_special
 }
 
 std::vector<int32_t> Tokenizer::encode_fragment(std::string_view text, bool first) const {
+  check_length(text);
   std::vector<int32_t> ids;
   model_->encode(text, first, ids);
   return ids;

@@ -1,6 +1,7 @@
 #include "tokenize/trie.h"
 
 #include <algorithm>
+#include <deque>
 
 namespace edgelm {
 
@@ -12,9 +13,9 @@ Trie::Trie(std::vector<Entry> entries) {
     size_t begin, end, depth;  // entries that share their first `depth` bytes
     int32_t node;
   };
-  std::vector<Range> ranges{{0, entries.size(), 0, kNone}};
-  for (size_t next = 0; next < ranges.size(); ++next) {
-    const auto [begin, end, depth, node] = ranges[next];
+  std::deque<Range> ranges{{0, entries.size(), 0, kNone}};  // never more than there are entries
+  for (; !ranges.empty(); ranges.pop_front()) {
+    const auto [begin, end, depth, node] = ranges.front();
     size_t at = begin;
     while (at < end && entries[at].first.size() == depth) {
       if (nodes_[node].value == kNone) nodes_[node].value = entries[at].second;

@@ -11,6 +11,9 @@
 namespace edgelm {
 namespace {
 
+// The largest vocabularies hold some 10 MiB, the longest tokens some hundred bytes.
+constexpr size_t kMaxTokens = size_t{1} << 24, kMaxBytes = size_t{64} << 20, kMaxTokenBytes = 4096;
+
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 // GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards.
@@ -102,9 +105,15 @@ Vocabulary::Vocabulary(std::span<const std::string_view> texts, std::span<const 
   same_length("token_type", types.size());
   size_t total = 0;
   for (const std::string_view text : texts) total += text.size();
-  if (texts.empty() || texts.size() > (1u << 30) || total > 0xFFFFFFFF) {
+  if (texts.empty() || texts.size() > kMaxTokens || total > kMaxBytes) {
     fail(ErrorKind::kModelFormat, "tokenizer.ggml.tokens has ", texts.size(), " tokens of ", total,
-         " bytes; expected 1 to 2^30 tokens of less than 4 GiB");
+         " bytes; expected 1 to ", kMaxTokens, " tokens of at most ", kMaxBytes, " bytes");
+  }
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (texts[i].size() > kMaxTokenBytes) {
+      fail(ErrorKind::kModelFormat, "tokenizer.ggml.tokens[", i, "] has ", texts[i].size(),
+           " bytes; expected at most ", kMaxTokenBytes);
+    }
   }
   for (size_t i = 0; i < scores.size(); ++i) {
     if (std::isnan(scores[i])) {

@@ -50,10 +50,10 @@ def load(
     if it can't be had, ValueError or TypeError for the arguments. Costs about one read of the file.
     """
     if n_ctx is not None:
-        n_ctx = integer("n_ctx", n_ctx, 1, hint=", or None for the model's own")
+        n_ctx = integer("n_ctx", n_ctx, 1, 1 << 24, hint=", or None for the model's own")
     if n_threads is not None:
         n_threads = integer("n_threads", n_threads, 1, 1024, ", or None for the usable cores")
-    n_parallel = integer("n_parallel", n_parallel, 1)
+    n_parallel = integer("n_parallel", n_parallel, 1, 1 << 16)
     n_batch = integer("n_batch", n_batch, 1)
     if kv_type not in KV_TYPES:
         raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -324,6 +324,7 @@ class Engine:
             )
 
 
+MAX_IDS = 1 << 24
 _ENDED = "The program has ended, and the model with it."
 _FORKED = "This process was forked while the model was running. Load it again here."
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -358,6 +359,8 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 def checked_ids(ids: object, vocab_size: int) -> list[int]:
     """Token ids as a list; TypeError or ValueError unless they are integers of the vocabulary."""
+    if isinstance(ids, Sized) and len(ids) > MAX_IDS:  # before a range becomes gigabytes
+        raise ValueError(f"There are {len(ids):,} token ids; no context holds over {MAX_IDS:,}.")
     try:
         array = np.asarray(ids)
     except ValueError:  # lists of different lengths

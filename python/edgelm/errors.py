@@ -6,7 +6,7 @@ EdgelmError
 ├── TemplateError (ValueError)           a chat template failed, or asked for too much
 ├── ContextFullError (ValueError)        the prompt does not fit the context
 ├── CacheFullError (RuntimeError)        every sequence of the KV cache is in use
-├── Busy (RuntimeError)                  one plan was run twice at once
+├── Busy (RuntimeError)                  two threads used one session, or ran one plan, at once
 ├── LogitsError (RuntimeError)           NaN or infinity where a token is chosen
 ├── ClosedError (RuntimeError)           the model or session was closed
 └── DownloadError (OSError)              a model could not be fetched or verified
@@ -42,7 +42,7 @@ class CacheFullError(EdgelmError, RuntimeError):
 
 
 class Busy(EdgelmError, RuntimeError):  # noqa: N818  (the name says the state, as BlockingIOError does)
-    """One plan was run from two threads at once."""
+    """One session was used, or one plan was run, from two threads at once."""
 
 
 class LogitsError(EdgelmError, RuntimeError):

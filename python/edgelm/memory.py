@@ -37,6 +37,18 @@ def physical_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def check_activations_fit(
+    arena_bytes: int, n_batch: int, weight_bytes: int, memory_bytes: int
+) -> None:
+    """MemoryError unless memory holds the weights and what n_batch tokens need while they run."""
+    if arena_bytes > memory_bytes - weight_bytes:
+        raise MemoryError(
+            f"A batch of n_batch={n_batch:,} tokens takes {arena_bytes:,} bytes of activations "
+            f"({arena_bytes / n_batch:,.0f} a token), and the weights take {weight_bytes:,}; "
+            f"the machine has {memory_bytes:,}. Use a smaller n_batch."
+        )
+
+
 def check_cache_fits(
     layers: Sequence[KvLayer], n_ctx: int, kv_type: str, weight_bytes: int, memory_bytes: int
 ) -> None:

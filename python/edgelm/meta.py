@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ MAX_LAYERS = 1024
 MAX_WIDTH = 1 << 20
 MAX_HEADS = 4096
 MAX_CONTEXT = 1 << 28
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class Meta:
@@ -29,6 +31,10 @@ class Meta:
     def __init__(self, file: GgufFile, n_ctx: int | None = None) -> None:
         self.file = file
         self.architecture = self._string("general.architecture")
+        if not _NAME.fullmatch(self.architecture):  # it stands in keys and messages
+            raise ModelFormatError(
+                f"{file.path}: general.architecture is {self.architecture!r:.60}; expected a name."
+            )
         self.n_ctx = n_ctx or min(self.n_ctx_train, DEFAULT_N_CTX)  # what it will be run with
 
     def integer(
@@ -140,7 +146,7 @@ class Meta:
     @cached_property
     def rope_base(self) -> float:
         """RoPE's frequency base."""
-        return self.number("rope.freq_base", 10000.0)
+        return self.number("rope.freq_base", 10000.0, low=1.0)
 
     @cached_property
     def n_ctx_train(self) -> int:
@@ -169,7 +175,8 @@ class Meta:
     def _uniform(self, key: str, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
             return value
-        if len(value) == 0 or np.any(value[: self.n_layers] != value[0]):
+        n = len(value) if key == "block_count" else self.n_layers
+        if len(value) == 0 or np.any(value[:n] != value[0]):
             self._bad(key, "values that differ by layer", "one value for all layers")
         return value[0]
 

@@ -14,7 +14,7 @@ from .arch import build
 from .errors import ModelFormatError
 from .gguf import open_gguf
 from .graph import CancelFlag, Graph, KvCache, Plan
-from .memory import check_cache_fits, physical_bytes
+from .memory import check_activations_fit, check_cache_fits, physical_bytes
 from .meta import Meta
 from .tokenizer import Tokenizer
 from .weights import Weights
@@ -109,5 +109,6 @@ def open_network(
         max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * vocab_size))),
         n_threads=n_threads or _core.usable_cores(),
     )
+    check_activations_fit(plan.arena_bytes, plan.n_batch, weight_bytes, physical_bytes())
     cache = plan.kv_cache(n_ctx=meta.n_ctx, n_parallel=n_parallel, kv_type=kv_type)
     return Network(meta, tokenizer, graph, plan, cache, meta.n_ctx, n_parallel, vocab_size)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     LogitsProcessor = Callable[[NDArray[np.int32], NDArray[np.float32]], ArrayLike]
 
+# Of what is added to a logit, so that the sum is a float32. Any logit is far below it.
+MAX_EDIT = 1e30
+
 # What other engines call our arguments.
 ALIASES = {
     "max_new_tokens": "max_tokens",
@@ -136,7 +139,11 @@ def _logit_bias(name: str, value: object) -> dict[int, float]:
     for token, amount in value.items():
         key = integer(f"a token id of {name}", token, 0)
         banned = isinstance(amount, float) and amount == -math.inf
-        bias[key] = -math.inf if banned else real(f"{name}[{key}]", amount, hint=", or -inf to ban")
+        if banned:
+            bias[key] = -math.inf
+        else:
+            what = f"{name}[{key}]"
+            bias[key] = real(what, amount, -MAX_EDIT, MAX_EDIT, hint=", or -inf to ban")
     return bias
 
 
@@ -185,10 +192,10 @@ class Options:
     top_p: float = _option(0.95, real, 0, 1)
     min_p: float = _option(0.05, real, 0, 1)
     typical_p: float = _option(1.0, real, 0, 1)
-    repeat_penalty: float = _option(1.0, real, 1e-6, hint=" (1 is none)")
+    repeat_penalty: float = _option(1.0, real, 1 / MAX_EDIT, MAX_EDIT, hint=" (1 is none)")
     repeat_last_n: int = _option(64, integer, -1, hint=" (-1 is the whole text)")
-    presence_penalty: float = _option(0.0, real)
-    frequency_penalty: float = _option(0.0, real)
+    presence_penalty: float = _option(0.0, real, -MAX_EDIT, MAX_EDIT)
+    frequency_penalty: float = _option(0.0, real, -MAX_EDIT, MAX_EDIT)
     logit_bias: Mapping[int, float] | None = _option(None, _logit_bias)
     stop: str | Sequence[str] = _option((), _stop)
     seed: int | None = _option(None, _seed)

@@ -57,7 +57,8 @@ def penalties(
     ids, counts = np.unique(np.asarray(recent, np.int32), return_counts=True)
     logits = row[ids].astype(np.float64)
     logits = np.where(logits > 0, logits / repeat, logits * repeat)
-    row[ids] = logits - counts * frequency - presence
+    with np.errstate(over="ignore"):  # broken weights: the infinity is reported as theirs
+        row[ids] = logits - counts * frequency - presence
 
 
 # --- the chain -----------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def penalties(
 
 def top_k(row: Floats, k: int) -> Candidates:
     """The k tokens with the highest logits, lower ids first among equals; all if k is 0."""
-    ids, logits = _core.top(row, k or len(row))
+    ids, logits = _core.top(row, min(k, len(row)) or len(row))
     return Candidates(ids, logits.astype(np.float64))
 
 
@@ -99,7 +100,8 @@ def min_p(c: Candidates, p: float) -> Candidates:
 
 def temperature(c: Candidates, t: float) -> Candidates:
     """Divide the logits by t > 0: below 1 the likely get likelier."""
-    return Candidates(c.ids, c.logits / t)
+    with np.errstate(over="ignore"):  # what a tiny t sends to -inf is never drawn
+        return Candidates(c.ids, (c.logits - c.logits[0]) / t)
 
 
 CHAIN: tuple[Callable[[Candidates, float], Candidates], ...] = (
@@ -197,7 +199,7 @@ class TokenLogprob(NamedTuple):
 def token_logprob(row: Floats, token: int, n: int) -> TokenLogprob:
     """The log-probability of `token` under the logits (V,), and the n likeliest."""
     total = float(_core.log_sum_exp(row[None])[0])
-    ids, logits = _core.top(row, n)
+    ids, logits = _core.top(row, min(n, len(row)))
     best = tuple((int(i), float(x) - total) for i, x in zip(ids, logits, strict=True))
     return TokenLogprob(token, float(row[token]) - total, best)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .engine import CachedText, Engine, checked_ids
-from .errors import ClosedError
+from .errors import Busy, ClosedError
 from .options import integer
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 class Session:
     """One text that grows token by token. A context manager.
 
-    It reuses no other text's work. Logits come as fresh float32 arrays.
+    It reuses no other text's work. Logits come as fresh float32 arrays. It serves one thread at a
+    time; a second one gets Busy.
     """
 
     def __init__(self, engine: Engine, text: CachedText) -> None:
@@ -29,6 +32,7 @@ class Session:
         self._text = text
         self._release = weakref.finalize(self, engine.release, text)
         self._release.atexit = False
+        self._used = threading.Lock()  # never waited for, so that a fork can't leave a thread stuck
 
     @property
     def tokens(self) -> list[int]:
@@ -40,7 +44,10 @@ class Session:
 
         Raises ContextFullError if they do not fit; an interrupted prefill leaves no trace.
         """
-        text = self._opened()
+        with self._alone() as text:
+            return self._prefill(text, ids, all_logits)
+
+    def _prefill(self, text: CachedText, ids: Sequence[int], all_logits: bool) -> Floats:
         tokens = checked_ids(ids, self._engine.network.vocab_size)
         before = len(text.tokens)
         logits = np.empty(
@@ -63,12 +70,13 @@ class Session:
 
     def truncate(self, n: int) -> None:
         """Forget all but the first n tokens."""
-        text = self._opened()
-        self._engine.truncate(text, integer("n", n, 0, len(text.tokens)))
+        with self._alone() as text:
+            self._engine.truncate(text, integer("n", n, 0, len(text.tokens)))
 
     def fork(self) -> Session:
         """A second session with the same text so far; costs at most one page of the cache."""
-        return Session(self._engine, self._engine.fork(self._opened()))
+        with self._alone() as text:
+            return Session(self._engine, self._engine.fork(text))
 
     def close(self) -> None:
         """Give the sequence back. Closing twice is fine."""
@@ -82,6 +90,18 @@ class Session:
 
     def __len__(self) -> int:
         return len(self._opened().tokens)
+
+    @contextmanager
+    def _alone(self) -> Iterator[CachedText]:
+        text = self._opened()
+        if not self._used.acquire(blocking=False):
+            raise Busy(
+                "Another thread uses this session. Wait for it, or fork the session to go two ways."
+            )
+        try:
+            yield text
+        finally:
+            self._used.release()
 
     def _opened(self) -> CachedText:
         self._engine.check_open()
@@ -97,13 +117,12 @@ def decode_batch(engine: Engine, sessions: Sequence[Session], ids: Sequence[int]
     tokens = checked_ids(ids, engine.network.vocab_size)
     if len(sessions) != len(tokens):
         raise ValueError(f"{len(sessions)} sessions but {len(tokens)} ids; give one id for each.")
-    texts = []
     for session in sessions:
         if not isinstance(session, Session):
             raise TypeError(f"expected sessions of this model; got {session!r}.")
         if session._engine is not engine:
             raise ValueError("A session of another model is in the batch; give this model's only.")
-        texts.append(session._opened())
-    if len({text.handle for text in texts}) != len(texts):
+    if len({id(session) for session in sessions}) != len(sessions):
         raise ValueError("A session is in the batch twice; fork it to go two ways.")
-    return engine.decode(texts, tokens)
+    with ExitStack() as stack:
+        return engine.decode([stack.enter_context(s._alone()) for s in sessions], tokens)

@@ -84,7 +84,7 @@ class Tokenizer:
         if model not in _MODELS:
             known = ", ".join(sorted(_MODELS))
             raise UnsupportedModelError(
-                f"{file.path}: tokenizer.ggml.model is {model!r}; the known ones are {known}"
+                f"{file.path}: tokenizer.ggml.model is {model!r:.60}; the known ones are {known}"
             )
         self._model = rules = _MODELS[model]
         pre = self._pretokenizer()
@@ -190,7 +190,7 @@ class Tokenizer:
             return DEFAULT
         if name not in PRETOKENIZERS:
             raise UnsupportedModelError(
-                f"{self._file.path}: tokenizer.ggml.pre is {name!r}; the known ones are "
+                f"{self._file.path}: tokenizer.ggml.pre is {name!r:.60}; the known ones are "
                 + ", ".join(sorted(PRETOKENIZERS))
             )
         return PRETOKENIZERS[name]
@@ -230,7 +230,7 @@ class Tokenizer:
             return next((id for name in names if (id := self._core.find(name)) >= 0), None)
         if not isinstance(value, int) or not 0 <= value < size:
             raise ModelFormatError(
-                f"{self._file.path}: {key} is {value!r}; expected 0 to {size - 1}, as many as "
+                f"{self._file.path}: {key} is {value!r:.60}; expected 0 to {size - 1}, as many as "
                 "tokenizer.ggml.tokens holds"
             )
         return value
@@ -241,7 +241,7 @@ class Tokenizer:
             return default
         if not isinstance(value, (bool, int)):
             raise ModelFormatError(
-                f"{self._file.path}: tokenizer.ggml.{key} is {value!r}; expected true or false"
+                f"{self._file.path}: tokenizer.ggml.{key} is {value!r:.60}; expected true or false"
             )
         return bool(value)
 
@@ -250,7 +250,7 @@ class Tokenizer:
         if value is None and default is not None:
             return default
         if not isinstance(value, str):
-            raise ModelFormatError(f"{self._file.path}: {key} is {value!r}; expected a string")
+            raise ModelFormatError(f"{self._file.path}: {key} is {value!r:.60}; expected a string")
         return value
 
 

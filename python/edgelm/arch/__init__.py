@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from ..errors import ModelFormatError, UnsupportedModelError
 from ..graph import Graph, Value
 from ..meta import Meta
@@ -70,10 +72,11 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
             f"{m.file.path}: architecture '{m.architecture}' is not supported. Known: {known}."
         )
     try:
-        logits = ARCHITECTURES[m.architecture](g, m, w)
+        with np.errstate(all="ignore"):  # absurd constants are refused by what they lead to
+            logits = ARCHITECTURES[m.architecture](g, m, w)
     except (ModelFormatError, UnsupportedModelError):
         raise
-    except ValueError as error:  # of an op's shapes; its traceback names the line
+    except (ValueError, ArithmeticError) as error:  # of an op's shapes: its traceback has the line
         raise ModelFormatError(
             f"{m.file.path}: a tensor does not fit architecture '{m.architecture}': {error}"
         ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import UnsupportedModelError
 from ..graph import Graph, Value, Weight
 from ..meta import MAX_CONTEXT, Meta
@@ -26,7 +28,12 @@ def rope(g: Graph, m: Meta, w: Weights) -> GraphRope:
 
 def constant_rope(g: Graph, name: str, chosen: Rope) -> GraphRope:
     """The frequencies as a constant of the graph, under a name of their own."""
-    return GraphRope(g.constant(name, chosen.inv_freq), chosen.mscale)
+    frequencies = chosen.inv_freq.astype(np.float32)
+    if not np.all(np.isfinite(frequencies)):
+        raise ValueError(
+            "RoPE's frequencies are not finite: its base, scale or factors are absurd."
+        )
+    return GraphRope(g.constant(name, frequencies), chosen.mscale)
 
 
 def _rope(m: Meta, w: Weights) -> Rope:
@@ -52,7 +59,7 @@ def _rope(m: Meta, w: Weights) -> Rope:
         )
     if kind != "none":
         raise UnsupportedModelError(
-            f"{m.file.path}: RoPE scaling '{kind}' is not supported. Known: none, linear, yarn."
+            f"{m.file.path}: RoPE scaling {kind!r:.60} is not supported. Known: none, linear, yarn."
         )
     return plain_rope(m.n_rot, m.rope_base)
 
@@ -79,7 +86,7 @@ def moe(g: Graph, m: Meta, h: Value, b: Block, *, normalize: bool = True) -> Val
         b["ffn_gate_exps"],
         b["ffn_up_exps"],
         b["ffn_down_exps"],
-        top_k=m.integer("expert_used_count", high=m.integer("expert_count", high=4096)),
+        top_k=m.integer("expert_used_count", high=min(m.integer("expert_count", high=4096), 256)),
         normalize=normalize,
         scale=m.number("expert_weights_scale", 1.0),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,14 @@ class ChatTemplate:
     """A model's Jinja template, rendered as the transformers library renders it.
 
     The template is untrusted: it runs in a sandbox with limits on steps, time and text, and
-    whatever goes wrong in it is a TemplateError. Threads may share one; they take turns.
+    whatever goes wrong in it is a TemplateError. Threads may share one.
     """
 
     def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
         self.source = source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
-        self._lock = threading.Lock()
-        self._compiled: tuple[LimitedEnvironment, Template] | None = None
+        # Each render takes one and puts it back. No lock: a fork could leave that held for ever.
+        self._compiled: list[tuple[LimitedEnvironment, Template]] = []
 
     def render(
         self,
@@ -53,31 +53,35 @@ class ChatTemplate:
             "tools": _checked_tools(tools),
             "add_generation_prompt": bool(add_generation_prompt),
         }
-        with self._lock:
-            return self._render(context)
+        return self._render(context)
 
     def _render(self, context: dict[str, Any]) -> str:
-        from . import sandbox  # late: jinja2 takes 40 ms to import
-
         try:
-            if self._compiled is None:
-                if len(self.source) > sandbox.MAX_SOURCE:
-                    raise TemplateError(
-                        f"the chat template has {len(self.source):,} characters; at most "
-                        f"{sandbox.MAX_SOURCE:,} are taken"
-                    )
-                environment = sandbox.LimitedEnvironment()
-                self._compiled = environment, environment.from_string(self.source)
-            environment, template = self._compiled
+            environment, template = self._take()
             environment.meter = Meter()
             chunks = template.root_render_func(template.new_context(context))
-            return environment.join_chunks(chunks)
+            text = environment.join_chunks(chunks)
+            self._compiled.append((environment, template))
+            return text
         except TemplateError:
             raise
         # The template is a program of somebody else's: any exception is one of its failures.
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             raise TemplateError(f"the chat template failed: {what}") from error
+
+    def _take(self) -> tuple[LimitedEnvironment, Template]:
+        from . import sandbox  # late: jinja2 takes 40 ms to import
+
+        with contextlib.suppress(IndexError):
+            return self._compiled.pop()
+        if len(self.source) > sandbox.MAX_SOURCE:
+            raise TemplateError(
+                f"the chat template has {len(self.source):,} characters; at most "
+                f"{sandbox.MAX_SOURCE:,} are taken"
+            )
+        environment = sandbox.LimitedEnvironment()
+        return environment, environment.from_string(self.source)
 
 
 def _checked_messages(messages: Any) -> list[dict[str, Any]]:
