@@ -10,7 +10,7 @@
 namespace edgelm {
 namespace {
 
-constexpr std::chrono::microseconds kSpin{50};
+constexpr std::chrono::microseconds kMaxSpin{50};
 
 inline void pause() noexcept {
 #if defined(__x86_64__)
@@ -18,6 +18,24 @@ inline void pause() noexcept {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// Spins until done() or for that long; whether it was done.
+template <class Done>
+bool spin(std::chrono::microseconds longest, const Done& done) noexcept {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point end{};
+  for (int i = 0;; ++i) {
+    if (done()) return true;
+    pause();
+    if (i % 64 != 63) continue;
+    const auto now = Clock::now();
+    if (end == Clock::time_point{}) {
+      end = now + longest;
+    } else if (now >= end) {
+      return false;
+    }
+  }
 }
 
 }  // namespace
@@ -30,22 +48,14 @@ void Barrier::wait() noexcept {
     phase_.notify_all();
     return;
   }
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point end{};
-  for (int i = 0;; ++i) {
-    if (phase_.load(std::memory_order_acquire) != phase) return;
-    pause();
-    if (i % 64 != 63) continue;
-    const auto now = Clock::now();
-    if (end == Clock::time_point{}) {
-      end = now + kSpin;
-    } else if (now >= end) {
-      break;
-    }
+  const int spin_us = spin_us_.load(std::memory_order_relaxed);
+  const auto passed = [&] { return phase_.load(std::memory_order_acquire) != phase; };
+  if (spin(std::chrono::microseconds(spin_us), passed)) {
+    if (spin_us < kMaxSpin.count()) spin_us_.store(spin_us + 1, std::memory_order_relaxed);
+    return;
   }
-  while (phase_.load(std::memory_order_acquire) == phase) {
-    phase_.wait(phase, std::memory_order_acquire);
-  }
+  spin_us_.store(spin_us / 2, std::memory_order_relaxed);
+  while (!passed()) phase_.wait(phase, std::memory_order_acquire);
 }
 
 // What one run shares with the workers that it borrowed.
@@ -81,6 +91,7 @@ class ThreadPool::Worker {
 
   void join() {
     const int calls = calls_.load(std::memory_order_relaxed);
+    spin(kMaxSpin, [&] { return done_.load(std::memory_order_acquire) == calls; });
     for (int done = done_.load(std::memory_order_acquire); done != calls;
          done = done_.load(std::memory_order_acquire)) {
       done_.wait(done, std::memory_order_acquire);

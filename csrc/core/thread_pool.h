@@ -11,8 +11,8 @@
 
 namespace edgelm {
 
-// Lets n threads pass only together. Spins for about 50 us, then sleeps; any number of threads may
-// share any number of cores.
+// Lets n threads pass only together. Spins for at most about 50 us, then sleeps; any number of
+// threads may share any number of cores: where spinning was in vain, the next waits sleep sooner.
 class Barrier {
  public:
   explicit Barrier(int n_threads) : n_threads_(n_threads) {}
@@ -26,6 +26,7 @@ class Barrier {
   const int n_threads_;
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<int> phase_{0};
+  std::atomic<int> spin_us_{50};
 };
 
 // The process's threads. A run borrows idle ones, starting more if there are too few, so runs of
