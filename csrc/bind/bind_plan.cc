@@ -171,16 +171,28 @@ Batch batch_of(const Ids& tokens, const Ids& positions, const Ids& sequences, co
           ids_of(wanted, "wanted")};
 }
 
+// The caller's array for an output, if it gave one.
+Floats given(const py::dict& out, const std::string& name, py::ssize_t n_rows, py::ssize_t width) {
+  if (!out.contains(name)) return Floats({n_rows, width});
+  const py::object found = out[py::str(name)];
+  check(py::isinstance<Floats>(found), "out['", name, "'] must be a C-contiguous float32 array");
+  auto rows = py::reinterpret_borrow<Floats>(found);
+  check(rows.ndim() == 2 && rows.shape(0) == n_rows && rows.shape(1) == width && rows.writeable(),
+        "out['", name, "'] must be writable and of the shape (", n_rows, ", ", width, ")");
+  return rows;
+}
+
 py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positions,
-               const Ids& sequences, const Ids& wanted, const CancelFlag* cancel) {
+               const Ids& sequences, const Ids& wanted, const CancelFlag* cancel,
+               const py::dict& out) {
   const Batch batch = batch_of(tokens, positions, sequences, wanted);
   self.check_batch(batch);
   py::dict results;
   std::vector<float*> outputs;
   for (size_t i = 0; i < self.graph().outputs().size(); ++i) {
     const Graph::Output& output = self.graph().outputs()[i];
-    Floats rows({self.output_rows(static_cast<int>(i), batch),
-                 self.graph().type(output.value).shape.row_width()});
+    Floats rows = given(out, output.name, self.output_rows(static_cast<int>(i), batch),
+                        self.graph().type(output.value).shape.row_width());
     outputs.push_back(rows.mutable_data());
     results[py::str(output.name)] = rows;
   }
@@ -301,7 +313,8 @@ void plan(py::module_& m) {
       .def("kv_cache", &kv_cache, py::kw_only(), py::arg("n_ctx"), py::arg("n_parallel"),
            py::arg("kv_type"))
       .def("run", &run, py::arg("cache"), py::arg("tokens"), py::arg("positions"),
-           py::arg("sequences"), py::arg("wanted"), py::arg("cancel") = nullptr)
+           py::arg("sequences"), py::arg("wanted"), py::arg("cancel") = nullptr,
+           py::arg("out") = py::dict())
       .def("trace", &trace, py::arg("cache"), py::arg("tokens"), py::arg("positions"),
            py::arg("sequences"), py::arg("wanted"))
       .def("profile", &profile);

@@ -125,11 +125,12 @@ class Engine:
         *,
         all_rows: bool = False,
         cancel: CancelFlag | None = None,
+        out: Floats | None = None,
     ) -> Iterator[Floats]:
         """Append ids in chunks of at most n_batch; yields (R, V) logits of theirs, in order.
 
-        R adds up to len(ids) with `all_rows`, otherwise to one: the last. Between chunks other
-        threads have their turn. Raises ContextFullError before any compute, Cancelled, ClosedError.
+        R adds up to len(ids) with `all_rows`, otherwise to one: the last, in `out` if it is given.
+        Between chunks other threads have their turn. Raises ContextFullError before any compute, Cancelled, ClosedError.
         """
         self._check_room(text, len(ids))
         first = len(text.tokens)
@@ -147,7 +148,7 @@ class Engine:
                 wanted = range(new, len(chunk) if all_rows else new)
             if start > 0:
                 time.sleep(1e-4)  # locks are not fair: let a thread that waits take its turn
-            rows = self._step([text], [chunk], wanted, cancel)
+            rows = self._step([text], [chunk], wanted, cancel, out if wanted else None)
             position += len(chunk)
             if wanted:
                 yield rows
@@ -165,7 +166,7 @@ class Engine:
             for i in range(0, len(ids), size):
                 some = slice(i, min(i + size, len(ids)))
                 chunks = [[token] for token in ids[some]]
-                logits[some] = self._step(texts[some], chunks, range(len(chunks)))
+                self._step(texts[some], chunks, range(len(chunks)), out=logits[some])
         except BaseException:
             for text, n in zip(texts, before, strict=True):
                 del text.tokens[n:]  # all or none: the cache follows at the next step
@@ -185,6 +186,7 @@ class Engine:
         chunks: Sequence[Sequence[int]],
         wanted: range,
         cancel: CancelFlag | None = None,
+        out: Floats | None = None,
     ) -> Floats:
         """One run: each text goes on with its chunk, from where its cache ends."""
         with self._lock:
@@ -203,6 +205,7 @@ class Engine:
                 ),
                 np.array(wanted, np.int32),
                 self._running,
+                out,
             )
             self._running = None
             if rows is not None:

@@ -119,6 +119,7 @@ class _Reply:
         self.text: list[str] = []
         self.finish_reason: FinishReason | None = None
         self.cached = 0
+        self.logits = np.empty((1, network.vocab_size), np.float32)  # new pages cost more than it
         self._vocab_size = tokenizer.vocab_size  # the network's rows may be padded beyond it
         self._ends = tokenizer.eog
         self._decoder = tokenizer.decoder(continues=True)
@@ -134,12 +135,12 @@ class _Reply:
     def tokens(self) -> list[int]:
         return self.history[len(self.prompt) :]
 
-    def advance(self, row: NDArray[np.float32]) -> str:
-        """Choose the next token; the text that may be shown now. Sets finish_reason at the end."""
+    def advance(self) -> str:
+        """Choose the next token by the logits; the text that may be shown now. Sets finish_reason at the end."""
         if len(self.history) == self._end:  # max_tokens is 0
             self.finish_reason = "length"
             return ""
-        row = row[: self._vocab_size]
+        row = self.logits[0, : self._vocab_size]
         token = self.sampler.choose(row, self.history)
         self._times.append(self._elapsed())
         if token in self._ends:
@@ -267,17 +268,22 @@ def _chunks(engine: Engine, reply: _Reply, waits: bool) -> Generator[str, None, 
     prompt, keep = reply.prompt, reply.options.cache_prompt
     reply.resume()
     text = engine.open(prompt if keep else None, waits=waits)
+
+    def step(ids: list[int]) -> None:
+        for _ in engine.feed(text, ids, cancel=reply.cancel, out=reply.logits):
+            pass
+
     try:
         reply.cached = engine.cached(text)
         with reply.prefill():
-            (rows,) = engine.feed(text, prompt[len(text.tokens) :], cancel=reply.cancel)
+            step(prompt[len(text.tokens) :])
         while True:
-            if chunk := reply.advance(rows[0]):
+            if chunk := reply.advance():
                 yield reply.leave(chunk)
                 reply.resume()
             if reply.finish_reason:
                 return
-            (rows,) = engine.feed(text, reply.history[-1:], cancel=reply.cancel)
+            step(reply.history[-1:])
     except Cancelled:
         reply.finish_reason = "cancelled"
     finally:

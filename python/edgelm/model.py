@@ -64,12 +64,14 @@ class Network:
         sequences: Ids,
         wanted: Ids,
         cancel: CancelFlag | None = None,
+        out: Floats | None = None,
     ) -> Floats | None:
         """Logits (R, V) of the wanted ones of T <= n_batch tokens; None if it was cancelled.
 
-        Tokens are grouped by sequence and continue it. See `_core.Plan.run` for the errors.
+        They come in `out` if it is given. Tokens are grouped by sequence and continue it. See `_core.Plan.run` for the errors.
         """
-        results = self.plan.run(self.cache, tokens, positions, sequences, wanted, cancel)
+        into = {} if out is None else {"logits": out}
+        results = self.plan.run(self.cache, tokens, positions, sequences, wanted, cancel, into)
         return None if results is None else results["logits"]
 
 

@@ -147,6 +147,7 @@ class Sampler:
         )
         self.seed = secrets.randbits(63) if options.seed is None else options.seed
         self._random = np.random.Generator(np.random.PCG64(self.seed))
+        self._row = np.empty(vocab_size, np.float32)  # of edited logits; new pages cost more
 
     def choose(self, row: Floats, history: Sequence[int]) -> int:
         """The next token from its logits (V,), which stay as they are, and the ids so far.
@@ -162,11 +163,15 @@ class Sampler:
         return draw(candidates, self._random.random())
 
     def edited(self, row: Floats, history: Sequence[int]) -> Floats:
-        """The logits after bias, penalties and processors: a copy, or `row` if nothing edits it."""
+        """The logits after bias, penalties and processors: `row` itself if nothing edits it.
+
+        Otherwise a copy, good until the next call.
+        """
         o = self._options
         if len(self._biased) == 0 and not self._penalizes and not o.logits_processors:
             return row
-        row = row.copy()
+        np.copyto(self._row, row)
+        row = self._row
         row[self._biased] += self._bias
         if self._penalizes:
             recent = history if o.repeat_last_n < 0 else history[-o.repeat_last_n :]
