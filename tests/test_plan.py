@@ -87,6 +87,19 @@ def test_bits_do_not_depend_on_chunks_or_threads(model, ids):
             assert np.array_equal(got.view(np.int32), want.view(np.int32)), (n_threads, chunk)
 
 
+def test_bits_do_not_depend_on_who_takes_which_chunk(tmp_path, ids):
+    # Parts of many chunks, and neighbours that read x in different formats.
+    model = TinyLlama(
+        n_layers=2, width=256, ff_width=3072, quants={"gate": "Q4_0", "up": "Q8_0", "down": "F16"}
+    ).write(tmp_path / "wide.gguf")
+    want = all_logits(compiled(model, 1), ids[:24], 1)
+    for n_threads in (2, 3, 5):
+        plan = compiled(model, n_threads)
+        for chunk in (1, 3, 8):
+            got = all_logits(plan, ids[:24], chunk)
+            assert np.array_equal(got.view(np.int32), want.view(np.int32)), (n_threads, chunk)
+
+
 def test_bits_do_not_depend_on_batch_mates(model, ids):
     plan = compiled(model)
     want = all_logits(plan, ids, N_TOKENS)

@@ -41,6 +41,7 @@ class TinyLlama:
     tied: bool = False
     seed: int = 7
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    quants: Mapping[str, str] = field(default_factory=dict)  # of tensors whose name has the key
 
     @property
     def tokens(self) -> list[str]:
@@ -103,11 +104,12 @@ class TinyLlama:
         writer.add_add_bos_token(False)
         for key, value in self.metadata.items():
             writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
-        qtype = gguf.GGMLQuantizationType[self.quant]
         for name, values in self.tensors().items():
-            if values.ndim == 1 or self.quant == "F32":
+            quant = next((q for part, q in self.quants.items() if part in name), self.quant)
+            if values.ndim == 1 or quant == "F32":
                 writer.add_tensor(name, values)
             else:
+                qtype = gguf.GGMLQuantizationType[quant]
                 packed = gguf.quants.quantize(values, qtype)
                 writer.add_tensor(name, packed, raw_dtype=qtype)
         writer.write_header_to_file()

@@ -62,8 +62,6 @@ Range StepContext::rows() const {
                                            : Range{0, n_rows};
 }
 
-Range StepContext::columns() const { return column_part(partition, row_width, thread, n_threads); }
-
 int StepContext::next_chunk(int n) const {
   if (stopped()) return -1;
   const int chunk = chunks->fetch_add(1, std::memory_order_relaxed);

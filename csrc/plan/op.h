@@ -108,14 +108,14 @@ struct StepContext {
   std::atomic<int>* chunks;  // taken so far in this phase
   int n_rows;                // of the result: T or R; never 0
   int row_width;             // of the result, in floats
+  Range columns;             // of the result to make now, in floats: all unless split is kColumns
   std::span<const Rows> in;
   Rows out;
   std::span<const LoadedWeight* const> weights;  // null where absent
   std::span<std::byte> shared;                   // 64-byte aligned, as is thread_memory
   std::span<std::byte> thread_memory;
 
-  Range rows() const;     // that this thread makes: all unless the split is kTokens
-  Range columns() const;  // that this thread makes, in floats: all unless the split is kColumns
+  Range rows() const;  // that this thread makes: all unless the split is kTokens
   // The next chunk of n that no thread has taken in this phase; -1 when all are taken or the run
   // was cancelled. Call it between pieces of at most a few ms: it is also where the caller polls.
   int next_chunk(int n) const;

@@ -30,6 +30,16 @@ const Limits& checked(const Limits& limits) {
   return limits;
 }
 
+// Piece i of a part that is cut in halves, the first half being piece 0, down to pieces of `least`.
+Range halving_part(Range part, int least, int i) {
+  for (;; --i) {
+    const int left = part.size();
+    const int size = left / 2 >= least ? left - left / 2 : std::min(least, left);
+    if (i == 0 || left == 0) return {part.begin, part.begin + size};
+    part.begin += size;
+  }
+}
+
 // Holds the flag that a plan is running.
 class Running {
  public:
@@ -51,10 +61,13 @@ class Running {
 // The run in progress.
 struct Plan::Active {
   const Batch& batch;
+  Regime regime;
   KvCache* cache;
   std::span<float* const> outputs;
   std::vector<Timing>& timings;
   std::vector<Traced>* trace;
+
+  int rows(Axis axis) const { return axis == Axis::kTokens ? batch.n_tokens() : batch.n_rows(); }
 };
 
 Plan::Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll& poll)
@@ -140,7 +153,7 @@ Plan::Status Plan::execute(const Batch& batch, KvCache* cache, std::span<float* 
   std::optional<KvCache::Reservation> tokens;
   if (!kv_layers_.empty()) tokens.emplace(*cache, batch);
   const size_t i = batch.n_tokens() <= schedules_[0].max_tokens ? 0 : 1;
-  const Active active{batch, cache, outputs, timings_[i], trace};
+  const Active active{batch, schedules_[i].regime, cache, outputs, timings_[i], trace};
   state_->begin(&poll);
   ThreadPool::instance().run(limits_.n_threads,
                              [&](int thread) { walk(schedules_[i], active, thread); });
@@ -171,56 +184,102 @@ Rows Plan::locate(const Place& place, const Active& active, int thread) const {
 // stop that one thread saw before a barrier is seen by all after it.
 void Plan::walk(const Schedule& schedule, const Active& active, int thread) {
   const bool timed = profiling_ && thread == 0;
-  std::byte* const own =
-      arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(thread);
-  std::array<Rows, kMaxInputs> in;
   for (size_t s = 0; s < schedule.steps.size(); ++s) {
     const Step& step = schedule.steps[s];
-    const auto start = timed ? Clock::now() : Clock::time_point{};
-    if (step.barrier) barrier_.wait();
-    const auto ready = timed ? Clock::now() : Clock::time_point{};
-    const int n_rows = step.axis == Axis::kTokens ? active.batch.n_tokens() : active.batch.n_rows();
-    for (size_t i = 0; i < step.in.size(); ++i) in[i] = locate(step.in[i], active, thread);
+    Timing* timing = timed ? &active.timings[s] : nullptr;
+    if (step.barrier) wait(timing);
+    if (step.chain.n_steps > 0 && active.trace == nullptr) {
+      walk_chain(schedule, active, thread, s);
+      s += static_cast<size_t>(step.chain.n_steps) - 1;
+      continue;
+    }
+    const Range columns = column_part(step.partition, step.row_width, thread, limits_.n_threads);
     for (int phase = 0; phase < step.n_phases; ++phase) {
       if (phase > 0) barrier_.wait();
-      if (n_rows == 0 || state_->stopped(thread)) continue;
-      const StepContext context{*state_,
-                                active.batch,
-                                active.cache,
-                                kernels_,
-                                schedule.regime,
-                                step.partition,
-                                thread,
-                                limits_.n_threads,
-                                phase,
-                                &state_->counter(step.first_counter + phase),
-                                n_rows,
-                                step.row_width,
-                                {in.data(), step.in.size()},
-                                locate(step.out, active, thread),
-                                step.weights,
-                                {arena_.data() + step.shared_offset, step.shared_bytes},
-                                {own + step.thread_offset, step.thread_bytes}};
-      try {
-        step.op->run(context);
-      } catch (...) {
-        state_->fail(std::current_exception());
-      }
+      run_step(step, active, thread, phase, columns, timing);
     }
-    if (timed) {
-      Timing& timing = active.timings[s];
-      timing.wait_ns += ns_between(start, ready);
-      timing.ns += ns_between(ready, Clock::now());
-      timing.macs += step.op->macs(step.weights, n_rows);
-      timing.bytes += step.op->bytes(step.weights, n_rows);
-      ++timing.runs;
-    }
+    if (timed) count(step, active, *timing);
     if (active.trace != nullptr) {
       barrier_.wait();
       if (thread == 0 && !state_->stopped(thread)) keep(step.value, schedule, active);
       barrier_.wait();
     }
   }
+}
+
+// Chunk by chunk: a part's owner takes its chunks in their order, as do those who help it.
+void Plan::walk_chain(const Schedule& schedule, const Active& active, int thread, size_t first) {
+  const bool timed = profiling_ && thread == 0;
+  const Step& head = schedule.steps[first];
+  const Chain& chain = head.chain;
+  for (int i = 0; i < limits_.n_threads; ++i) {
+    const int owner = (thread + i) % limits_.n_threads;
+    const Range part = even_part(chain.n_units, owner, limits_.n_threads);
+    std::atomic<int>& taken = state_->counter(head.first_counter + owner);
+    for (;;) {
+      const Range units =
+          halving_part(part, chain.least, taken.fetch_add(1, std::memory_order_relaxed));
+      if (units.size() == 0) break;
+      const Range columns{units.begin * chain.unit,
+                          std::min(units.end * chain.unit, head.row_width)};
+      for (size_t s = first; s < first + static_cast<size_t>(chain.n_steps); ++s) {
+        run_step(schedule.steps[s], active, thread, 0, columns,
+                 timed ? &active.timings[s] : nullptr);
+      }
+    }
+  }
+  for (size_t s = first; timed && s < first + static_cast<size_t>(chain.n_steps); ++s) {
+    count(schedule.steps[s], active, active.timings[s]);
+  }
+}
+
+void Plan::wait(Timing* timing) {
+  if (timing == nullptr) return barrier_.wait();
+  const auto start = Clock::now();
+  barrier_.wait();
+  timing->wait_ns += ns_between(start, Clock::now());
+}
+
+void Plan::count(const Step& step, const Active& active, Timing& timing) {
+  const int n_rows = active.rows(step.axis);
+  timing.macs += step.op->macs(step.weights, n_rows);
+  timing.bytes += step.op->bytes(step.weights, n_rows);
+  ++timing.runs;
+}
+
+void Plan::run_step(const Step& step, const Active& active, int thread, int phase, Range columns,
+                    Timing* timing) {
+  const auto start = timing != nullptr ? Clock::now() : Clock::time_point{};
+  const int n_rows = active.rows(step.axis);
+  if (n_rows == 0 || state_->stopped(thread)) return;
+  std::array<Rows, kMaxInputs> in;
+  for (size_t i = 0; i < step.in.size(); ++i) in[i] = locate(step.in[i], active, thread);
+  std::byte* const own =
+      arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(thread);
+  const StepContext context{*state_,
+                            active.batch,
+                            active.cache,
+                            kernels_,
+                            active.regime,
+                            step.partition,
+                            thread,
+                            limits_.n_threads,
+                            phase,
+                            &state_->counter(step.first_counter + phase),
+                            n_rows,
+                            step.row_width,
+                            columns,
+                            {in.data(), step.in.size()},
+                            locate(step.out, active, thread),
+                            step.weights,
+                            {arena_.data() + step.shared_offset, step.shared_bytes},
+                            {own + step.thread_offset, step.thread_bytes}};
+  try {
+    step.op->run(context);
+  } catch (...) {
+    state_->fail(std::current_exception());
+  }
+  if (timing != nullptr) timing->ns += ns_between(start, Clock::now());
 }
 
 // Copies a value, and the views of it, before a later step takes its place.

@@ -49,7 +49,7 @@ class Plan {
   // Loads the weights. Throws kArgument, kIo, kUnsupportedModel, kMemory, or what `poll` throws.
   Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll& poll);
 
-  // Throws kArgument unless T, R, ids, positions and wanted rows are in range. run() does it too.
+  // Throws kArgument unless T, R, ids, positions and wanted rows are in range.
   void check_batch(const Batch& batch) const;
 
   // Runs a batch; outputs[i] gets the rows of output i. Nothing is allocated. Throws kBusy if the
@@ -81,6 +81,11 @@ class Plan {
   Status execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
                  const Poll& poll, std::vector<Traced>* trace);
   void walk(const Schedule& schedule, const Active& active, int thread);
+  void walk_chain(const Schedule& schedule, const Active& active, int thread, size_t first);
+  void wait(Timing* timing);
+  static void count(const Step& step, const Active& active, Timing& timing);
+  void run_step(const Step& step, const Active& active, int thread, int phase, Range columns,
+                Timing* timing);
   void keep(int value, const Schedule& schedule, const Active& active) const;
   int node_of(int value) const;
   Rows locate(const Place& place, const Active& active, int thread) const;

@@ -19,11 +19,11 @@ inline constexpr std::chrono::milliseconds kPollInterval{10};
 class RunState {
  public:
   explicit RunState(int n_counters)
-      : counters_(std::make_unique<std::atomic<int>[]>(static_cast<size_t>(n_counters))),
+      : counters_(std::make_unique<Counter[]>(static_cast<size_t>(n_counters))),
         n_counters_(n_counters) {}
 
   void begin(const Poll* poll) {
-    for (int i = 0; i < n_counters_; ++i) counters_[i].store(0, std::memory_order_relaxed);
+    for (int i = 0; i < n_counters_; ++i) counter(i).store(0, std::memory_order_relaxed);
     stopped_.store(false, std::memory_order_relaxed);
     error_ = nullptr;
     poll_ = poll;
@@ -38,7 +38,7 @@ class RunState {
     return stopped_.load(std::memory_order_relaxed);
   }
 
-  std::atomic<int>& counter(int i) { return counters_[i]; }
+  std::atomic<int>& counter(int i) { return counters_[static_cast<size_t>(i)].value; }
 
   void fail(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
@@ -64,7 +64,10 @@ class RunState {
     last_poll_ = Clock::now();
   }
 
-  std::unique_ptr<std::atomic<int>[]> counters_;
+  struct alignas(64) Counter {  // a cache line each: threads do not disturb each other's
+    std::atomic<int> value{0};
+  };
+  std::unique_ptr<Counter[]> counters_;
   int n_counters_;
   std::atomic<bool> stopped_{false};
   const Poll* poll_ = nullptr;

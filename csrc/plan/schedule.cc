@@ -7,6 +7,9 @@
 namespace edgelm {
 namespace {
 
+// Weights of a chain's smallest chunks: some microseconds of reading.
+constexpr size_t kChunkBytes = 48 << 10;
+
 // One value while the steps are laid out. Times are counted in barriers for what threads share, and
 // in steps for what each has for itself.
 struct Use {
@@ -29,6 +32,7 @@ class Builder {
     uses_.resize(lowering_.values().size());
     schedule_.steps.reserve(lowering_.steps().size());
     for (const LoweredStep& step : lowering_.steps()) append(step);
+    find_chains();
     place_values();
     return std::move(schedule_);
   }
@@ -53,11 +57,10 @@ class Builder {
     const LoweredValue& result = value(lowered.result);
     step.partition = op.partition(regime);
     step.n_phases = op.phases(regime);
-    step.first_counter = schedule_.n_counters;
     step.axis = result.type.shape.axis;
     step.row_width = result.type.shape.row_width();
     step.value = lowered.result;
-    schedule_.n_counters += step.n_phases;
+    if (step.partition.split == Split::kDynamic) step.first_counter = counters(step.n_phases);
 
     for (size_t i = 0; i < lowered.inputs.size(); ++i) {
       if (must_wait(step, lowered.inputs[i], static_cast<int>(i))) step.barrier = true;
@@ -77,6 +80,7 @@ class Builder {
     step.thread_bytes = memory.thread_bytes;
     schedule_.steps.push_back(std::move(step));
     step_times_.push_back({first, now_});
+    step_spans_.push_back({index, index});
     step_inputs_.push_back(lowered.inputs);
     uses_[static_cast<size_t>(lowered.result)] = {&schedule_.steps.back(), first, now_, index,
                                                   index};
@@ -108,6 +112,80 @@ class Builder {
     return false;
   }
 
+  int counters(int n) {
+    const int first = schedule_.n_counters;
+    schedule_.n_counters += n;
+    return first;
+  }
+
+  void find_chains() {
+    const int n = static_cast<int>(schedule_.steps.size());
+    for (int first = 0; first < n;) {
+      int end = first;
+      while (end < n && continues(first, end)) ++end;
+      // The longest chain that nothing behind it reads before a barrier.
+      while (end > first && read_too_early(first, end)) --end;
+      if (end > first) make_chain(first, end);
+      first = std::max(end, first + 1);
+    }
+  }
+
+  // Whether step i can run in chunks together with those from `first` on.
+  bool continues(int first, int i) const {
+    const Step &step = schedule_.steps[static_cast<size_t>(i)],
+               &head = schedule_.steps[static_cast<size_t>(first)];
+    if (step.partition.split != Split::kColumns || step.n_phases > 1) return false;
+    if (i > first && (step.barrier || step.axis != head.axis || step.row_width != head.row_width ||
+                      step.partition.unit != head.partition.unit)) {
+      return false;
+    }
+    const auto index = static_cast<size_t>(i);
+    for (const int input : step_inputs_[index]) {
+      const Use& used = uses_[static_cast<size_t>(value(input).storage)];
+      if (used.writer == nullptr || used.writer->partition.split == Split::kReplicated) continue;
+      const int writer = used.first_step;
+      if (writer >= first
+              ? value(input).offset_bytes > 0
+              : step_times_[static_cast<size_t>(writer)].last == step_times_[index].first) {
+        return false;  // of what another thread may still be writing
+      }
+    }
+    return true;
+  }
+
+  bool read_too_early(int first, int end) const {
+    for (auto i = static_cast<size_t>(end);
+         i < schedule_.steps.size() && !schedule_.steps[i].barrier; ++i) {
+      for (const int input : step_inputs_[i]) {
+        const int writer = uses_[static_cast<size_t>(value(input).storage)].first_step;
+        if (writer >= first && writer < end) return true;
+      }
+    }
+    return false;
+  }
+
+  void make_chain(int first, int end) {
+    size_t unit_bytes = 0;  // of weights
+    for (int i = first; i < end; ++i) {
+      for (const LoadedWeight* weight : schedule_.steps[static_cast<size_t>(i)].weights) {
+        if (weight != nullptr) unit_bytes += weight->group_bytes;
+      }
+    }
+    if (unit_bytes == 0 || limits_.n_threads == 1) return;
+    Step& step = schedule_.steps[static_cast<size_t>(first)];
+    const int units = n_units(step.partition, step.row_width);
+    const int least = static_cast<int>(kChunkBytes / unit_bytes);
+    step.chain = {end - first, units, step.partition.unit, std::max(1, least)};
+    step.first_counter = counters(limits_.n_threads);
+    // Its steps take turns, so what one reads or works in must outlive them all.
+    for (int i = first; i < end; ++i) {
+      step_spans_[static_cast<size_t>(i)] = {first, end - 1};
+      for (const int input : step_inputs_[static_cast<size_t>(i)]) {
+        use(input).last_step = std::max(use(input).last_step, end - 1);
+      }
+    }
+  }
+
   void place_values() {
     const std::vector<LoweredValue>& values = lowering_.values();
     schedule_.places.resize(values.size());
@@ -136,7 +214,7 @@ class Builder {
     for (size_t i = 0; i < schedule_.steps.size(); ++i) {
       const Step& step = schedule_.steps[i];
       shared.push_back({step.shared_bytes, step_times_[i].first, step_times_[i].last});
-      own.push_back({step.thread_bytes, static_cast<int>(i), static_cast<int>(i)});
+      own.push_back({step.thread_bytes, step_spans_[i].first, step_spans_[i].last});
     }
     const ArenaLayout shared_layout = lay_out(shared), own_layout = lay_out(own);
     schedule_.shared_bytes = shared_layout.bytes;
@@ -190,6 +268,7 @@ class Builder {
   int now_ = 0;  // barriers passed
   std::vector<Use> uses_;
   std::vector<Times> step_times_;
+  std::vector<Times> step_spans_;  // in steps: of its chain
   std::vector<std::vector<int>> step_inputs_;
 };
 

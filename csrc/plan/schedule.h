@@ -18,13 +18,24 @@ struct Place {
   int output = 0;  // kOutput: which
 };
 
+// Steps that threads run together, chunk of columns by chunk: matmuls and what reads their results
+// float by float. A part is cut into ever smaller chunks; a thread takes those of its own part,
+// then what is left of the others', so that none waits long for one that was held up.
+struct Chain {
+  int n_steps = 0;  // 0: none begins here
+  int n_units = 0;  // of a row
+  int unit = 0;     // in floats
+  int least = 0;    // units of the smallest chunks
+};
+
 struct Step {
   std::shared_ptr<const Op> op;
   std::vector<const LoadedWeight*> weights;
   Partition partition;
   int n_phases;
-  int first_counter;  // of its phases
+  int first_counter;  // of its phases, or of its chain's chunks, one a thread
   bool barrier;       // before it
+  Chain chain;        // that begins with it
   std::vector<Place> in;
   Place out;
   Axis axis;                           // of its result

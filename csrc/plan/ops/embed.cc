@@ -18,7 +18,9 @@ class Embed final : public Op {
   }
 
   WeightUse weight_use(int) const override { return WeightUse::kTable; }
-  Partition partition(Regime) const override { return {Split::kTokens}; }
+  Partition partition(Regime regime) const override {
+    return {regime == Regime::kSmall ? Split::kReplicated : Split::kTokens};
+  }
   Access reads(int, Regime) const override { return Access::kAll; }
   StepMemory memory(const StepSize& size) const override {
     return {0, size.weights[0]->table_scratch_bytes()};

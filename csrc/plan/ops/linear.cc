@@ -48,7 +48,7 @@ class Linear final : public Op {
   void run(const StepContext& c) const override {
     const int n_groups = (c.row_width + kGroupRows - 1) / kGroupRows;
     if (c.regime == Regime::kSmall) {
-      const Range columns = c.columns();
+      const Range columns = c.columns;
       const Range groups{columns.begin / kGroupRows, (columns.end + kGroupRows - 1) / kGroupRows};
       for (int g = groups.begin; g < groups.end && !c.stopped(); g += kGroupsAtOnce) {
         multiply(c, {g, std::min(g + kGroupsAtOnce, groups.end)});

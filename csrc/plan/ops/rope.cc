@@ -74,7 +74,7 @@ class Rope final : public Op {
 
   void run(const StepContext& c) const override {
     const int n_pairs = c.weights[0]->k;
-    const Range rows = c.rows(), columns = c.columns();
+    const Range rows = c.rows(), columns = c.columns;
     for (int t = rows.begin; t < rows.end; ++t) {
       for (int i = columns.begin; i < columns.end; i += head_width_) {
         c.kernels.rope(c.in[0][t] + i, c.in[1][t], n_pairs, head_width_, interleaved_,
