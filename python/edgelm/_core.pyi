@@ -145,9 +145,10 @@ class Plan:
         """Run T <= n_batch tokens, grouped by sequence, positions rising from the cache's length.
 
         Returns each output's (R, width) rows for the R <= max_rows wanted indices into the batch,
-        in the array that `out` has for it or in a new one; or None if it was cancelled, the cache's lengths being then as before. Releases the GIL.
-        Raises Busy if the plan is running, CacheFullError before any compute if a token has no
-        room, ValueError for ids or positions out of range, and what a signal handler raises.
+        in the array that `out` has for it or in a new one; or None if it was cancelled, the
+        cache's lengths being then as before. Releases the GIL. Raises Busy if the plan is running,
+        CacheFullError before any compute if a token has no room, ValueError for ids or positions
+        out of range or arrays of the wrong form, and what a signal handler raises.
         """
     def trace(
         self, cache: KvCache | None, tokens: Ids, positions: Ids, sequences: Ids, wanted: Ids

@@ -130,7 +130,8 @@ class Engine:
         """Append ids in chunks of at most n_batch; yields (R, V) logits of theirs, in order.
 
         R adds up to len(ids) with `all_rows`, otherwise to one: the last, in `out` if it is given.
-        Between chunks other threads have their turn. Raises ContextFullError before any compute, Cancelled, ClosedError.
+        Between chunks other threads have their turn. Raises ContextFullError before any compute,
+        Cancelled, ClosedError.
         """
         self._check_room(text, len(ids))
         first = len(text.tokens)

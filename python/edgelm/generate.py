@@ -18,8 +18,6 @@ from .graph import CancelFlag
 from .samplers import Sampler, TokenLogprob, token_logprob
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .model import Network
     from .options import Options
 
@@ -136,7 +134,7 @@ class _Reply:
         return self.history[len(self.prompt) :]
 
     def advance(self) -> str:
-        """Choose the next token by the logits; the text that may be shown now. Sets finish_reason at the end."""
+        """Choose the next token; the text that may be shown now. Sets finish_reason at the end."""
         if len(self.history) == self._end:  # max_tokens is 0
             self.finish_reason = "length"
             return ""

@@ -68,7 +68,8 @@ class Network:
     ) -> Floats | None:
         """Logits (R, V) of the wanted ones of T <= n_batch tokens; None if it was cancelled.
 
-        They come in `out` if it is given. Tokens are grouped by sequence and continue it. See `_core.Plan.run` for the errors.
+        They come in `out` if it is given. Tokens are grouped by sequence and continue it. See
+        `_core.Plan.run` for the errors.
         """
         into = {} if out is None else {"logits": out}
         results = self.plan.run(self.cache, tokens, positions, sequences, wanted, cancel, into)
