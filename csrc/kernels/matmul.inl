@@ -8,9 +8,12 @@
 //   pack(blocks, record)        one block of each of 16 rows
 //   unpack(record, row, out)    one row of a record, exactly as the file decodes
 //   expand(record, panel)
-//   Packed, Expanded            sources: the same weights, from a record or from a panel
+//   Packed, Expanded            sources: the same weights, from a record or from a panel, whose
+//                               fetch() brings later ones into the cache; the latter's kFetches
+//                               says how often accumulate calls it
 //   accumulate<T>(source, act, stride, c)   c[t] += w * x[t] over one record, T tokens
-//   kPanelWeights, kFusedTokens   weights of a row in one panel; tokens up to which kAuto is fused
+//   kPanelWeights, kFusedTokens   weights of a row in a panel for many tokens; tokens up to which
+//                               kAuto is fused
 // Both forms call the same accumulate in the same order of K, so they give the same bits.
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
@@ -20,6 +23,9 @@ namespace {
 
 constexpr int kTile = 4;            // tokens a tile
 constexpr size_t kPrefetch = 3072;  // bytes ahead, fused form
+// From here on panels are twice as long: then runs of activations matter more than that a panel is
+// written and read within the first-level cache.
+constexpr int kManyTokens = 64;
 
 // Fetches what lies kPrefetch bytes behind a record.
 template <size_t kBytes>
@@ -83,7 +89,8 @@ struct Span {
   int first, n, row0;
 };
 
-// Fetches what comes next while tiles are computed: `lines` cache lines with every record.
+// The next span's records, which come while this one's panel is used: `lines` cache lines at a
+// time, for the processor waits if too many are under way.
 struct Ahead {
   const uint8_t *next, *end;
   int lines;
@@ -92,14 +99,9 @@ struct Ahead {
   }
 };
 
-// Packed records fetch what follows them.
-struct NothingAhead {
-  EDGELM_INLINE void fetch() {}
-};
-
 // T tokens from t0 on over one span; carries on from `out` unless the span is the first.
-template <class W, int T, class Source, class Fetch>
-void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int t0, Fetch& ahead) {
+template <class W, int T, class Source>
+void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int t0, Ahead& ahead) {
   const int n = args.n_rows - span.row0;
   const uint8_t* act = args.act + t0 * args.act_stride + span.first * W::kActBytes;
   float* out = args.out + t0 * args.out_stride + span.row0;
@@ -109,8 +111,7 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
         span.first == 0 ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
   });
   for (int r = 0; r < span.n; ++r) {
-    ahead.fetch();
-    const Source source(weights);
+    const Source source(weights, ahead);
     W::template accumulate<T>(source, act, args.act_stride, c);
     weights += Source::kBytes;
     act += W::kActBytes;
@@ -120,28 +121,30 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
   });
 }
 
-// Tokens from t0 on, straight from the records.
-template <class W>
-void fused_tiles(const MatmulArgs& args, const Span& span, int t0) {
-  using Packed = typename W::Packed;
-  NothingAhead none;
-  int t = t0;
-  for (; t + kTile <= args.n_tokens; t += kTile) {
-    tile<W, kTile, Packed>(args, span, span.records, t, none);
-  }
-  switch (args.n_tokens - t) {
-    case 3:
-      return tile<W, 3, Packed>(args, span, span.records, t, none);
-    case 2:
-      return tile<W, 2, Packed>(args, span, span.records, t, none);
-    case 1:
-      return tile<W, 1, Packed>(args, span, span.records, t, none);
-    default:
-      return;
+// All tokens over one span, in tiles of about the same size.
+template <class W, class Source>
+void tiles(const MatmulArgs& args, const Span& span, const uint8_t* weights, Ahead& ahead) {
+  for (int t = 0; t < args.n_tokens;) {
+    const int left = args.n_tokens - t, n_tiles = (left + kTile - 1) / kTile;
+    const int size = (left + n_tiles - 1) / n_tiles;
+    switch (size) {
+      case 1:
+        tile<W, 1, Source>(args, span, weights, t, ahead);
+        break;
+      case 2:
+        tile<W, 2, Source>(args, span, weights, t, ahead);
+        break;
+      case 3:
+        tile<W, 3, Source>(args, span, weights, t, ahead);
+        break;
+      default:
+        tile<W, kTile, Source>(args, span, weights, t, ahead);
+    }
+    t += size;
   }
 }
 
-// Whole tiles from a panel in scratch, the tokens left over from the records.
+// From a panel in scratch.
 template <class W>
 void panel_tiles(const MatmulArgs& args, const Span& span) {
   const size_t bytes = static_cast<size_t>(span.n) * W::kRecordBytes;
@@ -149,15 +152,10 @@ void panel_tiles(const MatmulArgs& args, const Span& span) {
     W::expand(span.records + static_cast<size_t>(r) * W::kRecordBytes,
               args.scratch + static_cast<size_t>(r) * W::kPanelBytes);
   }
-  // The next span's records lie right behind; they come while this panel is used.
-  const int turns = args.n_tokens / kTile * span.n;
+  const int turns = (args.n_tokens + kTile - 1) / kTile * span.n * W::Expanded::kFetches;
   Ahead ahead = {span.records + bytes, span.records + 2 * bytes,
                  static_cast<int>(bytes / 64 / static_cast<size_t>(turns > 0 ? turns : 1)) + 1};
-  int t = 0;
-  for (; t + kTile <= args.n_tokens; t += kTile) {
-    tile<W, kTile, typename W::Expanded>(args, span, args.scratch, t, ahead);
-  }
-  fused_tiles<W>(args, span, t);
+  tiles<W, typename W::Expanded>(args, span, args.scratch, ahead);
 }
 
 template <class W>
@@ -168,14 +166,16 @@ void matmul(const MatmulArgs& args) {
   const int n_records = args.k / kBlock;
   const bool fused = args.form == MatmulForm::kFused ||
                      (args.form == MatmulForm::kAuto && args.n_tokens <= W::kFusedTokens);
-  const int most = fused ? n_records : kPanelRecords;
+  const int panel = args.n_tokens < kManyTokens ? kPanelRecords / 2 : kPanelRecords;
+  const int most = fused ? n_records : panel;
   const uint8_t* group = args.groups;
   for (int row0 = 0; row0 < args.n_rows; row0 += kGroupRows) {
     for (int first = 0; first < n_records; first += most) {
       const Span span = {group + static_cast<size_t>(first) * W::kRecordBytes, first,
                          n_records - first < most ? n_records - first : most, row0};
       if (fused) {
-        fused_tiles<W>(args, span, 0);
+        Ahead none = {};
+        tiles<W, typename W::Packed>(args, span, span.records, none);
       } else {
         panel_tiles<W>(args, span);
       }

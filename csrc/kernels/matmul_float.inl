@@ -32,15 +32,17 @@ struct FloatWeight {
   struct Packed {
     static constexpr size_t kBytes = kRecordBytes;
     const uint8_t* p;
-    explicit EDGELM_INLINE Packed(const uint8_t* record) : p(record) {}
+    explicit EDGELM_INLINE Packed(const uint8_t* record, Ahead&) : p(record) {}
     EDGELM_INLINE void fetch() const { prefetch(p + kPrefetch); }
     EDGELM_INLINE F32x16 weights() const { return load(p); }
   };
   struct Expanded {
     static constexpr size_t kBytes = kPanelBytes;
+    static constexpr int kFetches = 1;
     const uint8_t* p;
-    explicit EDGELM_INLINE Expanded(const uint8_t* panel) : p(panel) {}
-    EDGELM_INLINE void fetch() const {}
+    Ahead& ahead;
+    explicit EDGELM_INLINE Expanded(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}
+    EDGELM_INLINE void fetch() const { ahead.fetch(); }
     EDGELM_INLINE F32x16 weights() const { return load_f32(reinterpret_cast<const float*>(p)); }
   };
 

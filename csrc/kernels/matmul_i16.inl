@@ -14,7 +14,7 @@ template <class S>
 struct PackedI16 {
   static constexpr size_t kBytes = S::kBytes;
   const uint8_t* p;
-  explicit EDGELM_INLINE PackedI16(const uint8_t* record) : p(record) {}
+  explicit EDGELM_INLINE PackedI16(const uint8_t* record, Ahead&) : p(record) {}
   EDGELM_INLINE void fetch() const { prefetch_record<kBytes>(p); }
   template <int j>
   EDGELM_INLINE I16x32 pairs() const {
@@ -26,9 +26,11 @@ struct PackedI16 {
 // 16 lines of pairs, then 16 float scales.
 struct ExpandedI16 {
   static constexpr size_t kBytes = 16 * 64 + 64;
+  static constexpr int kFetches = 1;
   const uint8_t* p;
-  explicit EDGELM_INLINE ExpandedI16(const uint8_t* panel) : p(panel) {}
-  EDGELM_INLINE void fetch() const {}
+  Ahead& ahead;
+  explicit EDGELM_INLINE ExpandedI16(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}
+  EDGELM_INLINE void fetch() const { ahead.fetch(); }
   template <int j>
   EDGELM_INLINE I16x32 pairs() const {
     return load_i16(reinterpret_cast<const int16_t*>(p + 64 * j));

@@ -32,7 +32,7 @@ struct PackedK {
   static constexpr size_t kBytes = F::kBytes;
   const uint8_t* p;
   typename F::Scales scales;
-  explicit EDGELM_INLINE PackedK(const uint8_t* record) : p(record) {
+  explicit EDGELM_INLINE PackedK(const uint8_t* record, Ahead&) : p(record) {
     F::expand_scales(record + F::kCodeBytes, scales);
   }
   // Fetches the part of a later record that lies where sub-block b of this one does.
@@ -50,12 +50,15 @@ struct PackedK {
 template <class F>
 struct ExpandedK {
   static constexpr size_t kBytes = sizeof(typename F::Scales) + 64 * 64;
+  static constexpr int kFetches = 8;
   const typename F::Scales& scales;
   const uint8_t* p;
-  explicit EDGELM_INLINE ExpandedK(const uint8_t* panel)
+  Ahead& ahead;
+  explicit EDGELM_INLINE ExpandedK(const uint8_t* panel, Ahead& next)
       : scales(*reinterpret_cast<const typename F::Scales*>(panel)),
-        p(panel + sizeof(typename F::Scales)) {}
-  EDGELM_INLINE void fetch(int) const {}
+        p(panel + sizeof(typename F::Scales)),
+        ahead(next) {}
+  EDGELM_INLINE void fetch(int) const { ahead.fetch(); }
   template <int g>
   EDGELM_INLINE Bytes64 group(int b) const {
     return load_bytes(p + 512 * b + 64 * g);
@@ -65,7 +68,7 @@ struct ExpandedK {
 // A weight type of 256-blocks. F describes it:
 //   Block, Codes, Scales, kSub (weights a scale), kChain (K-groups an int16 chain), kHasMin
 //   kOffset    what pack adds to codes(); lanes start at -32 times their sums if kOffset is not 0
-//   kBytes = kCodeBytes + kScaleBytes of a record
+//   kBytes = kCodeBytes + kScaleBytes of a record; kFusedTokens
 //   pack_scales(blocks, out), expand_scales(in, scales), decode(code, scales, column, out)
 template <class F>
 struct KWeight {
@@ -73,7 +76,7 @@ struct KWeight {
   static constexpr ActFormat kAct = ActFormat::kI8x256;
   static constexpr size_t kActBytes = sizeof(ActI8x256);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedK<F>::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 11;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens;
   using Packed = PackedK<F>;
   using Expanded = ExpandedK<F>;
   static_assert(sizeof(Block) * kGroupRows == F::kBytes);
@@ -145,10 +148,12 @@ struct KWeight {
     if constexpr (F::kHasMin) {
       unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_i32(); });
       for (int b = 0; b < 128 / F::kSub; ++b) {
-        const I16x32 m = load_i16(source.scales.min[b]);
+        I16x32 m = load_i16(source.scales.min[b]);
+        pin(m);
         unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
           const int16_t* sums = F::kSub == 16 ? a(t.value).sum16 : a(t.value).sum32;
           sum[t.value] = add(sum[t.value], dot(m, broadcast4(sums + 2 * b)));
+          pin(sum[t.value]);
         });
       }
       const F32x16 dmin = load_f32(source.scales.dmin);

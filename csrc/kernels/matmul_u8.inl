@@ -19,7 +19,7 @@ template <class F>
 struct PackedU8 {
   static constexpr size_t kBytes = F::kBytes;
   const uint8_t* p;
-  explicit EDGELM_INLINE PackedU8(const uint8_t* record) : p(record) {}
+  explicit EDGELM_INLINE PackedU8(const uint8_t* record, Ahead&) : p(record) {}
   EDGELM_INLINE void fetch() const { prefetch_record<kBytes>(p); }
   template <int g>
   EDGELM_INLINE Bytes64 group() const {
@@ -32,9 +32,11 @@ struct PackedU8 {
 // Eight lines, a K-group each, then 16 scales and 16 minimums as floats.
 struct ExpandedU8 {
   static constexpr size_t kBytes = 8 * 64 + 128;
+  static constexpr int kFetches = 1;
   const uint8_t* p;
-  explicit EDGELM_INLINE ExpandedU8(const uint8_t* panel) : p(panel) {}
-  EDGELM_INLINE void fetch() const {}
+  Ahead& ahead;
+  explicit EDGELM_INLINE ExpandedU8(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}
+  EDGELM_INLINE void fetch() const { ahead.fetch(); }
   template <int g>
   EDGELM_INLINE Bytes64 group() const {
     return load_bytes(p + 64 * g);
@@ -80,7 +82,8 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
 }
 
 // A weight type of 32-blocks. F describes it:
-//   Block, Codes, kOffset (what pack adds to codes()), kLaneShift, kHasMin, kScaleBytes
+//   Block, Codes, kOffset (what pack adds to codes()), kLaneShift, kHasMin, kScaleBytes,
+//   kFusedTokens
 //   group<g>, scale, min of a record; pack_scales, unpack_scales of one column
 template <class F>
 struct U8Weight {
@@ -88,7 +91,7 @@ struct U8Weight {
   static constexpr ActFormat kAct = ActFormat::kI8x32;
   static constexpr size_t kActBytes = sizeof(ActI8x32);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedU8::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens;
   using Packed = PackedU8<F>;
   using Expanded = ExpandedU8;
 
@@ -106,12 +109,11 @@ struct U8Weight {
     F::decode(code, record + F::kCodeBytes, column, out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    const Packed source(record);
     unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
-      store(panel + 64 * g.value, source.template group<g.value>());
+      store(panel + 64 * g.value, F::template group<g.value>(record));
     });
-    store(reinterpret_cast<float*>(panel + 512), source.scale());
-    if constexpr (F::kHasMin) store(reinterpret_cast<float*>(panel + 576), source.min());
+    store(reinterpret_cast<float*>(panel + 512), F::scale(record));
+    if constexpr (F::kHasMin) store(reinterpret_cast<float*>(panel + 576), F::min(record));
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -134,6 +136,7 @@ struct Affine {
   using Codes = CodeLayout;
   static constexpr int kLaneShift = kLaneShiftOrNone;
   static constexpr bool kHasMin = kMin;
+  static constexpr int kFusedTokens = Codes::kLines == 4 ? 20 : 11;
   static constexpr size_t kCodeBytes = 64 * Codes::kLines;
   static constexpr size_t kBytes = kCodeBytes + (kMin ? 64 : 32);
 

@@ -12,7 +12,7 @@ struct Q8_0 {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 34, kPanelBytes = ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 31;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 63;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
@@ -40,7 +40,8 @@ struct Q8_0 {
     decode(block, out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    expand_i16(Packed(record), panel);
+    Ahead none = {};
+    expand_i16(Packed(record, none), panel);
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -93,7 +94,7 @@ struct Iq4Nl {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 18, kPanelBytes = ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 12;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
@@ -118,7 +119,8 @@ struct Iq4Nl {
     unpack_iq4(record, column, half_at(record + 256, column), out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    expand_i16(Packed(record), panel);
+    Ahead none = {};
+    expand_i16(Packed(record, none), panel);
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -133,7 +135,7 @@ struct Iq4Xs {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = 8 * sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 136, kPanelBytes = 8 * ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 16;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 12;
 
   // A sub-block and its float scales d * (scale - 32).
   struct Sub {
@@ -150,7 +152,7 @@ struct Iq4Xs {
     static constexpr size_t kBytes = kRecordBytes;
     const uint8_t* p;
     float scales[8][16];
-    explicit EDGELM_INLINE Packed(const uint8_t* record) : p(record) {
+    explicit EDGELM_INLINE Packed(const uint8_t* record, Ahead&) : p(record) {
       const F32x16 d = load_f16(record + 2048 + 96);
       for (int i = 0; i < 2; ++i) {
         const Sixes six = load_sixes(record + 2048 + 48 * i);
@@ -163,9 +165,13 @@ struct Iq4Xs {
   };
   struct Expanded {
     static constexpr size_t kBytes = kPanelBytes;
+    static constexpr int kFetches = 8;
     const uint8_t* p;
-    explicit EDGELM_INLINE Expanded(const uint8_t* panel) : p(panel) {}
-    EDGELM_INLINE ExpandedI16 sub(int b) const { return ExpandedI16(p + b * ExpandedI16::kBytes); }
+    Ahead& ahead;
+    explicit EDGELM_INLINE Expanded(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}
+    EDGELM_INLINE ExpandedI16 sub(int b) const {
+      return ExpandedI16(p + b * ExpandedI16::kBytes, ahead);
+    }
   };
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
@@ -191,7 +197,8 @@ struct Iq4Xs {
     }
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    const Packed source(record);
+    Ahead none = {};
+    const Packed source(record, none);
     for (int b = 0; b < 8; ++b) expand_i16(source.sub(b), panel + b * ExpandedI16::kBytes);
   }
   template <int T, class Source>

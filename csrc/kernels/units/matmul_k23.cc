@@ -12,7 +12,7 @@ struct Q3K {
   using Block = q3_k;
   using Codes = Bits3;
   static constexpr bool kHasMin = false;
-  static constexpr int kSub = 16, kChain = 4, kOffset = 4;
+  static constexpr int kSub = 16, kChain = 4, kOffset = 4, kFusedTokens = 6;
   static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 192 + 32;
   using Scales = KScales<16, false>;
 
@@ -51,7 +51,7 @@ struct Q2K {
   using Block = q2_k;
   using Codes = Bits2;
   static constexpr bool kHasMin = true;
-  static constexpr int kSub = 16, kChain = 4, kOffset = 0;
+  static constexpr int kSub = 16, kChain = 4, kOffset = 0, kFusedTokens = 8;
   static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 256 + 64;
   using Scales = KScales<16, true>;
 

@@ -13,6 +13,7 @@ struct K4 {
   using Codes = CodeLayout;
   static constexpr bool kHasMin = true;
   static constexpr int kSub = 32, kChain = kGroups, kOffset = 0;
+  static constexpr int kFusedTokens = Codes::kLines == 4 ? 12 : 8;
   static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 192 + 64;
   using Scales = KScales<8, true>;
 

@@ -11,7 +11,7 @@ struct Q6K {
   using Block = q6_k;
   using Codes = Bits6;
   static constexpr bool kHasMin = false;
-  static constexpr int kSub = 16, kChain = 4, kOffset = 32;
+  static constexpr int kSub = 16, kChain = 4, kOffset = 32, kFusedTokens = 7;
   static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 256 + 32;
   using Scales = KScales<16, false>;
 
