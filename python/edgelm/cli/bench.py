@@ -74,6 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", metavar=("OLD", "NEW"), nargs=2, type=Path,
         help="two results.json: what changed; exit code 1 if something got worse beyond the noise",
     )  # fmt: skip
+    parser.add_argument(
+        "--report", metavar="RESULTS", type=Path,
+        help="a results.json: write its results.md and report.html again, beside it",
+    )  # fmt: skip
     parser.add_argument("-s", "--seed", metavar="N", type=int, default=0, help="of random ids (0)")
     add_load_options(parser, n_ctx="tokens of context (2304, or the model's)")
 
@@ -82,6 +86,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Measure, write, print."""
     if arguments.compare:
         return _compare(*arguments.compare)
+    if arguments.report:
+        return _report(arguments.report)
     from ..bench import suite
 
     plan = _plan(arguments)
@@ -113,6 +119,15 @@ def _show(results: Results) -> None:
         align = "".join("<" if column in t.left else ">" for column in t.columns)
         rows = [t.columns, *t.rows]
         print(f"{printable(t.title)}\n{table([list(map(printable, r)) for r in rows], align)}\n")
+
+
+def _report(file: Path) -> None:
+    """What people look at, from what was measured earlier."""
+    from ..bench import results
+
+    folder = file.parent
+    _write(folder, _report_texts(results.read(file)))
+    print(f"{printable(str(folder))}: {', '.join(FILES[2:])}", file=sys.stderr)
 
 
 def _compare(old_file: Path, new_file: Path) -> None:
@@ -210,9 +225,17 @@ def write(results: Results, out: Path, *, report: bool = False) -> None:
 
     texts = {"results.json": results.as_json(), "results.csv": csv_text(results)}
     if report:
-        from ..bench.report import markdown, page
+        texts |= _report_texts(results)
+    _write(out, texts)
 
-        texts |= {"results.md": markdown(results), "report.html": page(results)}
+
+def _report_texts(results: Results) -> dict[str, str]:
+    from ..bench.report import markdown, page
+
+    return {"results.md": markdown(results), "report.html": page(results)}
+
+
+def _write(out: Path, texts: dict[str, str]) -> None:
     for name, text in texts.items():
         part = out / (name + ".part")
         part.write_text(text, encoding="utf-8")

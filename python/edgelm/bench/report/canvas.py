@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from .numbers import number
+from .table import visible
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
@@ -100,6 +103,19 @@ class Canvas:
         """The first axes."""
         return self.axes[0]
 
+    def legend(self, names: Sequence[str]) -> str:
+        """A legend above the first axes; of a lone line the name, for the title."""
+        if len(names) < 2:
+            return names[0]
+        self.ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
+        return ""
+
+    def name_rows(self, names: Sequence[str]) -> None:
+        """Names instead of numbers on the first axes' vertical axis, the first one above."""
+        self.ax.set_yticks(range(len(names)), [short(name, 24) for name in names])
+        self.ax.set_ylim(len(names) - 0.5, -0.5)
+        self.ax.grid(visible=False, axis="y")
+
     def plot(self, section: str, title: str, caption: str, subject: str = "") -> Plot:
         """The drawing as it is now."""
         written = io.StringIO()
@@ -118,6 +134,31 @@ def canvas(rows: int = 1, height: float = HEIGHT, **axes: Any) -> Iterator[Canva
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         yield Canvas(figure, list(figure.subplots(rows, squeeze=False, **axes)[:, 0]))
+
+
+def write_inside(ax: Any, value: float, row: int) -> None:
+    """The number at the end of a bar, within it."""
+    ax.annotate(
+        number(value),
+        (value, row),
+        xytext=(-3, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        color=PAPER,
+    )
+
+
+def rows_height(n: int, besides: float = 0.9) -> float:
+    """Inches for n rows of bars or points, and for what stands around them."""
+    return besides + 0.34 * n
+
+
+def short(name: str, most: int = 34) -> str:
+    """A name that leaves room for the plot: its middle left out."""
+    name = visible(name)
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
 def themed(svg: str, label: str) -> str:
