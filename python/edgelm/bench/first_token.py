@@ -175,7 +175,7 @@ def measure_cold(
         return Task(Condition(n, state="cold"), seconds, lambda: cold(subject, n))
 
     todo = [task(n) for n in lengths if n < subject.settings.n_ctx]
-    return rows(subject, limit, run.collect("first_token", 0.08, 3, todo))
+    return rows(subject, limit, run.collect("first_token", 0.08, 1 if quick else 3, todo))
 
 
 def cold(subject: Subject, n_tokens: int) -> Parts:

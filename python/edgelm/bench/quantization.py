@@ -137,7 +137,7 @@ def _score(path: Path, n_threads: int, n_chunks: int, reference: _Reference) -> 
     tokenizer = network.tokenizer
     with Model(network) as model:
         ids = tokenizer.encode(PROSE.read_text(encoding="utf-8"))
-        size = min(CHUNK, len(ids), network.n_ctx)
+        size = min(CHUNK, len(ids), network.meta.n_ctx_train)
         chunks = [ids[i : i + size] for i in range(0, len(ids) - size + 1, size)][:n_chunks]
         compared = reference.begin(chunks, tokenizer.vocab_size)
         scores = _Scores([], 0, [], None)

@@ -103,8 +103,10 @@ def read_clusters(root: Path, cores: Sequence[Core]) -> list[Cluster]:
     """Kinds of cores, the fastest first.
 
     Told apart by what Intel's hybrid parts list, else by the scheduler's capacities, else by their
-    greatest clocks.
+    greatest clocks. [] where no core is shown.
     """
+    if not cores:
+        return []
     groups = [
         [core for core in cores if core.cpu in cpu_list(text_of(path) or "")]
         for path in (root / "sys/devices/cpu_core/cpus", root / "sys/devices/cpu_atom/cpus")

@@ -1,0 +1,301 @@
+"""The whole suite on tiny models: every section, its files, its interrupts, its errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import edgelm
+from edgelm import bench, cli
+from edgelm.bench import first_token, loading, prompts, quantization, results, suite
+from edgelm.bench.budget import Budget
+from edgelm.bench.results import Results
+from edgelm.bench.run import CannotMeasure, Run
+from edgelm.bench.samples import samples
+from edgelm.bench.subject import Subject
+from edgelm.bench.worker import Worker, WorkerError
+from tiny_models import TinyLlama
+
+SCHEMA = json.loads((Path(bench.__file__).parent / "schema.json").read_text())
+RANDOM = {"edgelm.random_weights": True}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One model twice: as floats, and quantized."""
+    folder = tmp_path_factory.mktemp("bench")
+    return [
+        TinyLlama(n_ctx=256, quant=quant, metadata=RANDOM).write(folder / f"tiny-{quant}.gguf")
+        for quant in ("F32", "Q8_0")
+    ]
+
+
+@pytest.fixture(scope="module")
+def measured(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+    """A run of everything, by the command; a slow machine must not cut it short."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setitem(suite.SECONDS, "quick", None)
+    out = tmp_path_factory.mktemp("out")
+    options = ["--against", "llama.cpp", "--rows", "decode 32", "prefill 16", "--rounds", "5"]
+    sections = [*suite.SECTIONS]
+    options += ["--only", *sections, "--sustain", "0.2", "--suggest", "--quick"]
+    assert cli.main(["bench", str(files[1]), *options, "--out", str(out)]) == 0
+    monkeypatch.undo()
+    return results.read(out / "results.json"), out
+
+
+def test_the_json_fits_its_schema(measured: tuple[Results, Path]) -> None:
+    """Independent source: the jsonschema package. A missing and a wrong field are caught."""
+    value = json.loads((measured[1] / "results.json").read_text())
+    jsonschema.validate(value, SCHEMA)
+    for fault in ({"seed": "0"}, {"effort": "lazy"}, {"surplus": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(value | fault, SCHEMA)
+    del value["models"][0]["decode"][0]["token"]["samples_ms"]
+    with pytest.raises(jsonschema.ValidationError, match="samples_ms"):
+        jsonschema.validate(value, SCHEMA)
+
+
+def test_every_section_was_measured(measured: tuple[Results, Path]) -> None:
+    run = measured[0]
+    skipped = {(s.model, s.section) for s in run.skipped}
+    for model in run.models:
+        for section in (
+            "first_token",
+            "decode",
+            "llama_bench",
+            "cost",
+            "load",
+            "memory",
+            "threads",
+        ):
+            assert getattr(model, section) or (model.model.name, section) in skipped, section
+        assert model.sustain is not None
+        assert model.model.random_weights
+        assert model.suggestion is not None
+    assert len(run.quantization) == 1
+    assert [p.unavailable for p in run.peers] == [None]
+    assert not run.interrupted
+    assert any("random weights" in w for w in run.warnings)
+
+
+def test_first_tokens_add_up(measured: tuple[Results, Path]) -> None:
+    rows = measured[0].models[0].first_token
+    assert {r.n_tokens for r in rows if r.state == "warm" and not r.n_cached} >= {1, 2, 64, 128}
+    assert {r.state for r in rows} == {"cold", "warm"}
+    names = ("tokenize", "prefill", "sample", "total")
+    for row in rows:
+        for *parts, total in zip(*(getattr(row, n).samples_ms for n in names), strict=True):
+            assert sum(parts) == pytest.approx(total, rel=0.01)
+        assert row.limit.share == pytest.approx(row.limit.limit_ms / row.prefill.median_ms)
+
+
+def test_per_token_times_and_rates(measured: tuple[Results, Path]) -> None:
+    for row in measured[0].models[0].decode:
+        assert len(row.token.samples_ms) % 16 == 0
+        assert row.tok_s == pytest.approx(
+            1e3 * len(row.token.samples_ms) / sum(row.token.samples_ms)
+        )
+    for test in measured[0].models[0].llama_bench:
+        rates = [1e3 * test.n_tokens / ms for ms in test.run.samples_ms]
+        assert test.tok_s == pytest.approx(np.mean(rates))
+        if test.tok_s_std is not None:
+            assert test.tok_s_std == pytest.approx(np.std(rates, ddof=1))
+
+
+def test_memory_grows_with_the_context(measured: tuple[Results, Path]) -> None:
+    memory = measured[0].models[0].memory
+    assert memory is not None
+    assert memory.rss_start_bytes < memory.rss_steady_bytes <= (memory.rss_peak_bytes or 0)
+    kv = [p.kv_bytes for p in memory.points]
+    assert kv == sorted(kv)
+    assert kv[0] < memory.kv_used_bytes == kv[-1] <= memory.kv_reserved_bytes
+
+
+def test_the_csv_has_every_sample(measured: tuple[Results, Path]) -> None:
+    run, out = measured
+    with (out / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(s.times.samples_ms) for s in samples(run))
+    assert {row["random_weights"] for row in rows} == {"1"}
+    assert {row["section"] for row in rows} >= {"first_token", "decode", "peers", "sustain"}
+
+
+def test_the_files_label_random_weights(measured: tuple[Results, Path]) -> None:
+    for name in ("results.md", "report.html"):
+        assert "random weights" in (measured[1] / name).read_text()
+
+
+# --- the quantization table ---
+
+
+def test_quantization_against_an_independent_computation(files: list[Path]) -> None:
+    """KL from whole-model logits by plain NumPy; perplexity by Model.perplexity."""
+    run = Run(Budget(None), progress=lambda step: None)
+    largest, other = quantization.measure(run, files[::-1], [], n_threads=2, chunks=1)
+    assert (largest.model, largest.kl_nats) == (files[0].name, None)
+    text = prompts.PROSE.read_text(encoding="utf-8")
+    logits = []
+    for path, row in zip(files, (largest, other), strict=True):
+        with edgelm.load(path, n_ctx=256, n_parallel=1) as model:
+            ids = model.tokenize(text)[:256]
+            logits.append(model.logits(ids)[128:255].astype(np.float64))
+            prefix = model.detokenize(ids)
+            assert row.perplexity == pytest.approx(float(model.perplexity(prefix, 256)), rel=1e-6)
+    p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in logits)
+    kl = (p * np.log(p / q)).sum(-1)
+    assert other.kl_nats == pytest.approx(kl.mean(), rel=1e-4)
+    assert other.kl_samples == pytest.approx(kl, rel=1e-2, abs=1e-9)
+    wrong_way = (q * np.log(q / p)).sum(-1).mean()
+    assert other.kl_nats != pytest.approx(wrong_way, rel=1e-4)
+    assert other.top_agreement == np.mean(p.argmax(-1) == q.argmax(-1))
+
+
+def test_divergence_of_known_distributions() -> None:
+    p, q = np.log([[0.5, 0.5], [0.25, 0.75]]), np.log([[0.25, 0.75], [0.25, 0.75]])
+    expected = [0.5 * np.log(2) + 0.5 * np.log(2 / 3), 0.0]
+    assert quantization.divergence(p, q) == pytest.approx(expected)
+
+
+# --- parts ---
+
+
+@pytest.fixture(scope="module")
+def subject(files: list[Path]) -> Subject:
+    return Subject(files[1], n_ctx=256)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 50, 129])
+def test_prompts_have_the_stated_length(subject: Subject, n: int) -> None:
+    assert len(subject.model.tokenize(prompts.prompt(subject.tokenizer, n))) == n
+
+
+def test_an_impossible_prompt_says_so(tmp_path: Path) -> None:
+    """A model that ends every text with EOS has no text of no token."""
+    path = TinyLlama(metadata={"tokenizer.ggml.add_eos_token": True}).write(tmp_path / "m.gguf")
+    with Subject(path, n_ctx=64) as eos:
+        assert len(eos.model.tokenize(prompts.prompt(eos.tokenizer, 2))) == 2
+        with pytest.raises(CannotMeasure, match="exactly 0 tokens"):
+            first_token.text_of(eos.tokenizer, 0)
+
+
+def test_a_shared_prefix_computes_only_the_rest(subject: Subject) -> None:
+    parts = [first_token.once(subject, 200, n_cached) for n_cached in (0, 100) for _ in range(5)]
+    whole, half = (min(p.prefill for p in some) for some in (parts[:5], parts[5:]))
+    assert half < whole
+
+
+def test_what_a_token_costs_is_what_the_plan_reads(subject: Subject) -> None:
+    """Multiply-adds by the plan's own profile, which counts them step by step."""
+    with Subject(subject.path, n_ctx=256) as own:
+        plan = own.model._network.plan
+        with own.model.session() as session:
+            session.prefill([1])
+            plan.profile()
+            session.decode(2)
+        steps = plan.profile()
+    matrices = [s for s in steps if s["name"].startswith("mat") and s["runs"]]
+    assert matrices, sorted({s["name"] for s in steps})
+    assert sum(s["macs"] for s in matrices) == own.info.layer_macs + own.info.head_macs
+
+
+def test_an_empty_cache_is_told_from_a_full_one(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(1 << 22))
+    loading.read_whole(file)
+    assert loading.cached_share(file) in (1.0, None)
+    loading.drop_cached(file)
+    share = loading.cached_share(file)
+    if share == 1.0:
+        pytest.skip("this file system keeps its pages whatever it is told")
+    assert share is None or share < 0.1
+
+
+# --- processes of their own ---
+
+
+def test_a_worker_that_cannot_load_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(20))
+    with pytest.raises(WorkerError, match="broken"):
+        Worker("edgelm", broken, n_ctx=64, n_threads=1)
+
+
+def test_a_worker_that_dies_says_how(files: list[Path]) -> None:
+    with Worker("edgelm", files[0], n_ctx=64, n_threads=1) as worker:
+        assert worker.ask("prefill", [1, 2, 3]) > 0
+        with pytest.raises(WorkerError, match="ValueError: token id 99999"):
+            worker.ask("prefill", [99999])
+        os.kill(worker._process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerError, match="signal 9"):
+            worker.ask("prefill", [1])
+
+
+def test_a_peer_that_is_not_there_is_a_reason(files: list[Path]) -> None:
+    plan = suite.Plan([files[0]], against=["openvino"], only=["peers"], effort="quick")
+    run = suite.measure(plan, lambda step: None)
+    assert len(run.peers) == 1
+    assert "No module named 'openvino" in (run.peers[0].unavailable or "")
+
+
+# --- the command ---
+
+
+def test_profiles_measure_what_they_say(files: list[Path]) -> None:
+    run = suite.measure(
+        suite.Plan([files[0]], profile="survey", only=["scenarios"], effort="quick"),
+        lambda step: None,
+    )
+    (scenario,) = run.models[0].scenarios
+    assert (scenario.prompt_tokens, scenario.generated_tokens) == (50, 50)
+    assert len(scenario.token.samples_ms) == 49
+    assert run.models[0].first_token == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which model?"),
+        (["nowhere.gguf"], "there is no such file"),
+        (["--shape", "llama-9:q4"], "is no shape"),
+        (["x.gguf", "--only", "peers"], "--against"),
+        (["x.gguf", "--rows", "decode"], "--against"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    assert cli.main(["bench", *arguments, "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith("edgelm: ")
+    assert message in err
+
+
+def test_ctrl_c_keeps_what_was_measured(files: list[Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgelm", "bench", str(files[0]), "--sustain", "60"]
+    command += ["--only", "decode", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("sustain"):
+            break
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    run = results.read(tmp_path / "results.json")
+    assert run.interrupted
+    assert run.models[0].decode
+    assert run.models[0].sustain is not None
+    assert any("interrupted" in warning for warning in run.warnings)
+    assert (tmp_path / "report.html").exists()
