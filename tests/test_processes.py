@@ -136,6 +136,31 @@ def test_ctrl_c_at_any_moment(smollm2_path):
         assert time.monotonic() - began < 10, moment
 
 
+EXITS = """
+import sys, threading, time, edgelm
+def work():
+    while True:
+        with edgelm.load(sys.argv[1], n_ctx=512) as model:
+            model.generate("a", max_tokens=2)
+            model.chat([{"role": "user", "content": "a"}], max_tokens=2)
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.15, 0.3, 0.5])
+def test_the_interpreter_exits_while_threads_load(smollm2_path, moment):
+    done = subprocess.run(
+        [sys.executable, "-c", EXITS, str(smollm2_path), str(moment)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_interpreter_exits_while_a_thread_generates(smollm2_path):
     code = (
         "import edgelm, sys, threading, time; model = edgelm.load(sys.argv[1], n_ctx=1024)\n"
