@@ -7,11 +7,13 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bench_example
+from edgelm import cli
 from edgelm.bench.report import canvas, markdown, page, plots, speed_plots, tables
 from edgelm.bench.report import page as page_module
 from edgelm.bench.report.numbers import ABSENT, duration, number, percent
@@ -242,6 +244,21 @@ def test_a_part_can_be_missing() -> None:
         )
         assert tables.tables(less)
         assert markdown(less)
+
+
+def test_the_report_of_an_earlier_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canvas, "available", lambda: False)
+    old = tmp_path / "old.json"
+    old.write_text(RESULTS.as_json(), "utf-8")
+    assert cli.main(["bench", "--report", str(old)]) == 0
+    assert (tmp_path / "results.md").read_text("utf-8") == markdown(RESULTS)
+    assert (tmp_path / "report.html").read_text("utf-8") == page(RESULTS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old.json", "report.html", "results.md"]
+    old.write_text("{}")
+    assert cli.main(["bench", "--report", str(old)]) == cli.ERROR
+    assert "schema version" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
