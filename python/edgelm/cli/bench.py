@@ -46,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile", choices=PROFILES, help="what others publish, under their own conditions"
     )
     parser.add_argument(
-        "--against", metavar="PEER", nargs="+", choices=PEERS, default=[], help=", ".join(PEERS)
-    )
+        "--against", metavar="PEER", action="append", choices=PEERS, default=[],
+        help=f"{', '.join(PEERS)}; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--rounds", metavar="N", type=int, help="in turns with each peer (5)")
     parser.add_argument(
         "--only", metavar="SECTION", nargs="+", choices=SECTIONS, default=[],
