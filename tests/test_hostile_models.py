@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import struct
 from pathlib import Path
@@ -11,6 +12,7 @@ import gguf
 import pytest
 
 import edgelm
+import edgelm.model
 from arch_models import MODELS
 from edgelm.errors import EdgelmError, ModelFormatError
 from hostile import gguf_bytes as g
@@ -271,4 +273,64 @@ def test_what_a_lie_broke_once(tmp_path, sound, changes, says):
     path = tmp_path / "m.gguf"
     path.write_bytes(bytes(parts))
     with pytest.raises(EdgelmError, match=says):
+        use(path)
+
+
+U32_MAX = scalar(g.U32, 2**32 - 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [
+        ("mixtral", "llama.block_count"),
+        ("mixtral", "llama.embedding_length"),
+        ("mixtral", "llama.context_length"),
+        ("mixtral", "llama.attention.head_count"),
+        ("mixtral", "llama.attention.head_count_kv"),
+        ("mixtral", "llama.attention.key_length"),
+        ("mixtral", "llama.rope.dimension_count"),
+        ("mixtral", "llama.expert_count"),
+        ("mixtral", "llama.expert_used_count"),
+        ("gemma2", "gemma2.attention.sliding_window"),
+        ("gemma3", "gemma3.attention.sliding_window"),
+        ("cohere2", "cohere2.attention.sliding_window"),
+    ],
+)
+def test_absurd_counts_are_named(tmp_path, sound, model, key):
+    parts = sound[model][1].copy()
+    parts.values[key] = U32_MAX
+    path = tmp_path / "m.gguf"
+    path.write_bytes(bytes(parts))
+    with pytest.raises(ModelFormatError, match=rf"'{key}' is 4294967295; expected \d+ to \d+"):
+        use(path)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [(cut, "shrank|ends|changed"), (overwrite, "changed"), (append, "changed")]
+)
+def test_a_file_that_changes_while_it_is_loaded(tmp_path, tiny, monkeypatch, change, says):
+    """After its header was read, and before its weights are."""
+    path = tmp_path / "m.gguf"
+    path.write_bytes(tiny[0])
+    tokenizer = edgelm.model.Tokenizer
+
+    def changed_meanwhile(file):
+        change(path)
+        return tokenizer(file)
+
+    monkeypatch.setattr(edgelm.model, "Tokenizer", changed_meanwhile)
+    with pytest.raises(OSError, match=says):
         use(path)

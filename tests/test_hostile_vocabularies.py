@@ -91,3 +91,10 @@ def test_a_text_beyond_32_bits_is_refused(tmp_path):
     tokenizer = opened(tmp_path, SMALL)
     with pytest.raises(ValueError, match="has 268435457 bytes; at most 268435456 are tokenized"):
         tokenizer.encode("a" * (2**28 + 1))
+
+
+@pytest.mark.parametrize("spelling", ["<0xGG>", "<0x100>", "0x41", "", "<0x4>"])
+def test_byte_tokens_must_be_bytes(tmp_path, spelling):
+    opened(tmp_path, [*SMALL, "<0xFF>"], token_type=[2, 3, 3, 1, 1, 6])
+    with pytest.raises(ModelFormatError, match=r"tokens\[5\] .* is not written <0x00> to <0xFF>"):
+        opened(tmp_path, [*SMALL, spelling], token_type=[2, 3, 3, 1, 1, 6])

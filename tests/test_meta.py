@@ -62,6 +62,9 @@ def test_reads_and_derives():
         ("rms_eps", {"llama__attention__layer_norm_rms_epsilon": 0.0}),
         ("rms_eps", {"llama__attention__layer_norm_rms_epsilon": math.inf}),
         ("rope_base", {"llama__rope__freq_base": -1.0}),
+        ("rope_base", {"llama__rope__freq_base": 0.0}),
+        ("rope_base", {"llama__rope__freq_base": math.nan}),
+        ("rope_base", {"llama__rope__freq_base": math.inf}),
         ("n_ctx_train", {"llama__context_length": 1 << 40}),
     ],
 )
