@@ -65,6 +65,15 @@ def experts(n: int = 4, width: int = 64) -> dict[str, Shape]:
     }
 
 
+def shared_expert(width: int = 96) -> dict[str, Shape]:
+    """An expert that every token goes through."""
+    return {
+        "ffn_gate_shexp.weight": (width, D),
+        "ffn_up_shexp.weight": (width, D),
+        "ffn_down_shexp.weight": (D, width),
+    }
+
+
 PRE_NORMS = norms("attn_norm", "ffn_norm")
 HEAD_NORMS = norms("attn_q_norm", "attn_k_norm", width=C)
 LAYER_NORMS = norms("attn_norm", "ffn_norm", bias=True)
@@ -83,6 +92,7 @@ class ArchModel:
     final: Mapping[str, Shape] = field(default_factory=lambda: norms("output_norm"))
     kv_heads: int = G
     c: int = C
+    llama_cpp: bool = True  # which takes some branches by the number of layers only
 
     def shapes(self) -> dict[str, Shape]:
         """Every tensor's shape by its GGUF name."""
@@ -174,6 +184,19 @@ TIED: dict[str, Shape] = {}
 FINAL_LN = norms("output_norm", bias=True)
 MOE = {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 64}
 
+YARN = {
+    "rope.scaling.type": "yarn",
+    "rope.scaling.factor": 4.0,
+    "rope.scaling.original_context_length": 16,
+}
+GRANITE = {
+    "attention.scale": 0.05,
+    "embedding_scale": 12.0,
+    "residual_scale": 0.22,
+    "logit_scale": 4.0,
+    "rope.dimension_count": C,
+}
+
 
 def head_width(c: int) -> dict[str, int]:
     """Metadata of a head width that is not D / H."""
@@ -199,18 +222,17 @@ MODELS: dict[str, ArchModel] = {
         final=norms("output_norm") | {"rope_freqs.weight": (C // 2,)},
     ),
     "mixtral": ArchModel("llama", qkv() | PRE_NORMS | experts(width=F), RMS | BASE | MOE),
+    "llama-yarn": ArchModel(
+        "llama", qkv(c=48) | PRE_NORMS | glu(), RMS | BASE | YARN | head_width(48), c=48
+    ),
     "qwen2": ArchModel("qwen2", qkv(bias=True) | PRE_NORMS | glu(), RMS | BASE, head=TIED),
     "qwen2moe": ArchModel(
         "qwen2moe",
         qkv(bias=True)
         | PRE_NORMS
         | experts()
-        | {
-            "ffn_gate_inp_shexp.weight": (D,),
-            "ffn_gate_shexp.weight": (96, D),
-            "ffn_up_shexp.weight": (96, D),
-            "ffn_down_shexp.weight": (D, 96),
-        },
+        | {"ffn_gate_inp_shexp.weight": (D,)}
+        | shared_expert(),
         RMS | BASE | MOE | {"expert_shared_feed_forward_length": 96},
     ),
     "qwen3": ArchModel(
@@ -286,6 +308,13 @@ MODELS: dict[str, ArchModel] = {
         final=norms("output_norm")
         | {f"rope_factors_{n}.weight": (C // 2,) for n in ("long", "short")},
     ),
+    "phi3-partial": ArchModel(  # Phi 4 mini, within its short context
+        "phi3",
+        qkv(fused=True) | PRE_NORMS | {"ffn_up.weight": (2 * F, D), "ffn_down.weight": (D, F)},
+        RMS | BASE | {"rope.dimension_count": 48, "rope.scaling.original_context_length": 256},
+        head=TIED,
+        final=norms("output_norm") | {f"rope_factors_{n}.weight": (24,) for n in ("long", "short")},
+    ),
     "gpt2": ArchModel(
         "gpt2",
         qkv(fused=True, bias=True, kv_heads=H) | {"attn_output.bias": (D,)} | LAYER_NORMS | mlp(),
@@ -322,6 +351,16 @@ MODELS: dict[str, ArchModel] = {
         LN | BASE | {"logit_scale": 0.0625},
         head=TIED,
     ),
+    "command-r-plus": ArchModel(
+        "command-r",
+        qkv()
+        | norms("attn_norm")
+        | {"attn_q_norm.weight": (H, C), "attn_k_norm.weight": (G, C)}
+        | glu(),
+        LN | BASE | {"logit_scale": 0.25},
+        head=TIED,
+        llama_cpp=False,
+    ),
     "cohere2": ArchModel(
         "cohere2",
         qkv() | norms("attn_norm") | glu(),
@@ -332,16 +371,17 @@ MODELS: dict[str, ArchModel] = {
     "granite": ArchModel(
         "granite",
         qkv() | PRE_NORMS | glu(),
-        RMS
-        | BASE
-        | {
-            "attention.scale": 0.05,
-            "embedding_scale": 12.0,
-            "residual_scale": 0.22,
-            "logit_scale": 4.0,
-            "rope.dimension_count": C,
-        },
+        RMS | BASE | GRANITE,
         head=TIED,
+    ),
+    "granitemoe": ArchModel(
+        "granitemoe", qkv() | PRE_NORMS | experts(width=F), RMS | BASE | MOE | GRANITE, head=TIED
+    ),
+    "granitemoe-shared": ArchModel(
+        "granitemoe",
+        qkv() | PRE_NORMS | experts(width=F) | shared_expert(),
+        RMS | BASE | MOE | GRANITE | {"expert_shared_feed_forward_length": 96},
+        n_layers=2,  # with 3 a token's experts are too near a tie
     ),
     "olmo2": ArchModel(
         "olmo2",
@@ -350,6 +390,15 @@ MODELS: dict[str, ArchModel] = {
         | norms("attn_k_norm", width=G * C)
         | glu(),
         RMS | BASE,
+    ),
+    "olmo3": ArchModel(
+        "olmo2",
+        qkv()
+        | norms("post_attention_norm", "post_ffw_norm", "attn_q_norm")
+        | norms("attn_k_norm", width=G * C)
+        | glu(),
+        RMS | BASE | YARN | {"attention.sliding_window": WINDOW},
+        n_layers=5,
     ),
     "smollm3": ArchModel("smollm3", qkv() | PRE_NORMS | glu(), RMS | BASE, n_layers=5, head=TIED),
     "gptneox": ArchModel(

@@ -31,6 +31,8 @@ GOLDEN = Path(__file__).parent / "golden" / "arch"
 F32_TOLERANCE = 4e-3
 # Our error on a quantized file as a multiple of llama.cpp's.
 QUANTIZED_RATIO = 1.25
+# Whose files always hold an output.weight, in llama.cpp too.
+ALWAYS_UNTIED = {"gptneox", "phi2", "stablelm"}
 
 
 def logits(path: Path) -> NDArray[np.float32]:
@@ -70,7 +72,7 @@ def quantized(name: str, row: int, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("row", range(3), ids=["q8_0", "q4_k_m", "q3_k_m"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.llama_cpp])
 def test_quantized_logits_are_as_close_as_those_of_llama_cpp(name, row, tmp_path):
     golden = np.load(GOLDEN / f"{name}.npz")
     path = quantized(name, row, tmp_path / "model.gguf")
@@ -97,6 +99,40 @@ def test_a_wrong_wiring_is_caught(tmp_path):
     path = type(model)(**{**model.__dict__, "metadata": wrong}).write(tmp_path / "model.gguf")
     golden = np.load(GOLDEN / "gemma2.npz")
     assert relative_rms(logits(path), golden["logits"]) > 3 * F32_TOLERANCE
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_tied_head_is_the_embedding(name, tmp_path):
+    """Without output.weight every model answers as with a copy of its embedding for one."""
+    model = MODELS[name]
+    tensors = model.tensors()
+    tied = {n: w for n, w in tensors.items() if n != "output.weight"}
+    untied = tied | {"output.weight": tensors["token_embd.weight"]}
+    want = logits(model.write(tmp_path / "untied.gguf", untied))
+    if model.architecture in ALWAYS_UNTIED:
+        with pytest.raises(ModelFormatError, match=r"output\.weight"):
+            logits(model.write(tmp_path / "tied.gguf", tied))
+    else:
+        np.testing.assert_array_equal(logits(model.write(tmp_path / "tied.gguf", tied)), want)
+
+
+def test_windows_may_be_stated_by_layer(tmp_path):
+    """As a period, or as a flag a layer, which the file of OLMo 3 holds."""
+    model = MODELS["olmo3"]
+    path = model.write(tmp_path / "model.gguf")
+    key = "olmo2.attention.sliding_window_pattern"
+    for prepare in (
+        lambda writer: writer.add_uint32(key, 4),
+        lambda writer: writer.add_array(key, [True, True, True, False, True]),
+    ):
+        stated = model.write(tmp_path / "stated.gguf", prepare=prepare)
+        np.testing.assert_array_equal(logits(stated), logits(path))
+    other = model.write(tmp_path / "other.gguf", prepare=lambda w: w.add_uint32(key, 2))
+    assert relative_rms(logits(other), logits(path)) > 3 * F32_TOLERANCE
+    for wrong in ([True, False], ["a"] * 5):
+        short = model.write(tmp_path / "short.gguf", prepare=lambda w, p=wrong: w.add_array(key, p))
+        with pytest.raises(ModelFormatError, match="sliding_window_pattern"):
+            logits(short)
 
 
 def test_every_architecture_has_a_golden():

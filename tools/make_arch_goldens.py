@@ -14,6 +14,7 @@ and for each of the files that llama.cpp's quantizer makes of it, Q8_0, Q4_K_M a
   sha256          (3,) of the tensors' bytes, in that order
   quantized       (3, T, V) float16, transformers' logits with the dequantized weights
   quantized_rms   (3,) how far llama.cpp is from those, as rms error / rms
+A model that llama.cpp cannot load so small has logits only.
 """
 
 from __future__ import annotations
@@ -93,6 +94,19 @@ COMMON = {
     "eos_token_id": 0,
     "pad_token_id": 0,
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+GRANITE = {
+    "attention_multiplier": 0.05,
+    "embedding_multiplier": 12.0,
+    "residual_multiplier": 0.22,
+    "logits_scaling": 4.0,
+}
+GRANITE_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 WINDOWED = ["sliding_attention", "full_attention"]
 
 
@@ -111,6 +125,7 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
     ),
     "llama3-rope": ("llama", {"head_dim": C, "tie_word_embeddings": True}, unpermute),
     "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}, unpermute),
+    "llama-yarn": ("llama", {"head_dim": 48, "rope_parameters": YARN}, unpermute),
     "qwen2": ("qwen2", {"tie_word_embeddings": True}, same),
     "qwen2moe": (
         "qwen2_moe",
@@ -185,6 +200,22 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
         },
         same,
     ),
+    "phi3-partial": (
+        "phi3",
+        {
+            "tie_word_embeddings": True,
+            "original_max_position_embeddings": 256,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 10000.0,
+                "original_max_position_embeddings": 256,
+                "partial_rotary_factor": 0.75,
+                "long_factor": np.linspace(1, 8, 24).tolist(),
+                "short_factor": np.linspace(1, 4, 24).tolist(),
+            },
+        },
+        same,
+    ),
     "gpt2": ("gpt2", {"n_embd": D, "n_head": H, "n_inner": F, "n_positions": N_CTX}, conv1d),
     "starcoder2": ("starcoder2", {"use_bias": True, "sliding_window": None}, same),
     "stablelm": ("stablelm", {"use_qkv_bias": True, **partial(0.25)}, same),
@@ -194,6 +225,7 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
         same,
     ),
     "command-r": ("cohere", {"logit_scale": 0.0625}, same),
+    "command-r-plus": ("cohere", {"logit_scale": 0.25, "use_qk_norm": True}, same),
     "cohere2": (
         "cohere2",
         {
@@ -204,18 +236,26 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
         },
         same,
     ),
-    "granite": (
-        "granite",
-        {
-            "attention_multiplier": 0.05,
-            "embedding_multiplier": 12.0,
-            "residual_multiplier": 0.22,
-            "logits_scaling": 4.0,
-            "tie_word_embeddings": True,
-        },
+    "granite": ("granite", {**GRANITE, "tie_word_embeddings": True}, unpermute),
+    "granitemoe": (
+        "granitemoe",
+        {**GRANITE, **GRANITE_EXPERTS, "tie_word_embeddings": True},
+        unpermute,
+    ),
+    "granitemoe-shared": (
+        "granitemoeshared",
+        {**GRANITE, **GRANITE_EXPERTS, "shared_intermediate_size": 96},
         unpermute,
     ),
     "olmo2": ("olmo2", {}, same),
+    "olmo3": (
+        "olmo3",
+        {
+            "sliding_window": WINDOW,
+            "rope_parameters": {"sliding_attention": ROPE, "full_attention": YARN},
+        },
+        same,
+    ),
     "smollm3": (
         "smollm3",
         {"no_rope_layers": [1, 1, 1, 0, 1], "tie_word_embeddings": True},
@@ -278,6 +318,16 @@ def name_map(kind: str, model: ArchModel) -> gguf.TensorNameMap:
 
 def gguf_names(key: str, names: gguf.TensorNameMap, tensors: Tensors) -> list[str]:
     """Which of our tensors make up one of transformers'."""
+    granite = {
+        "block_sparse_moe.router": ("ffn_gate_inp",),
+        "block_sparse_moe.experts.gate_up_proj": ("ffn_gate_exps", "ffn_up_exps"),
+        "block_sparse_moe.experts.down_proj": ("ffn_down_exps",),
+        "shared_mlp.input_linear": ("ffn_gate_shexp", "ffn_up_shexp"),
+        "shared_mlp.output_linear": ("ffn_down_shexp",),
+    }
+    for part, ours in granite.items():
+        if part in key:
+            return [f"blk.{key.split('.')[2]}.{name}.weight" for name in ours]
     if key.endswith("mlp.experts.gate_up_proj"):
         block = f"blk.{key.split('.')[2]}."
         return [block + "ffn_gate_exps.weight", block + "ffn_up_exps.weight"]
@@ -299,7 +349,7 @@ def joined(key: str, parts: list[np.ndarray], parameter: Any) -> Any:
     """Our tensors as transformers' parameter."""
     if ".norms." in key:  # StableLM keeps one norm a head
         parts = [parts[0][int(key.split(".norms.")[1].split(".")[0])]]
-    array = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    array = np.concatenate(parts, axis=-2) if len(parts) > 1 else parts[0]
     return torch.tensor(array).reshape(parameter.shape)
 
 
@@ -359,6 +409,10 @@ def main(wanted: list[str]) -> None:
     for name in wanted or MODELS:
         model = MODELS[name]
         logits = transformers_logits(name, model, model.tensors())
+        if not model.llama_cpp:
+            np.savez_compressed(GOLDEN / f"{name}.npz", logits=logits, llama_cpp_rms=0.0)
+            print(f"{name:18} by transformers only", flush=True)
+            continue
         with tempfile.TemporaryDirectory() as folder:
             path = model.write(Path(folder) / "f32.gguf")
             own = relative_rms(llama_cpp_logits(path), logits)

@@ -63,6 +63,21 @@ class Meta:
                 self._bad(key, v, f"{low} to {high}")
         return values
 
+    def windows(self, period: int, default: int = 0) -> list[int]:
+        """Each layer's window, 0 where it sees everything, as each `period`-th layer does.
+
+        The file may state another period, or a flag a layer; without a window all see everything.
+        """
+        window = self.integer("attention.sliding_window", default, low=0, high=MAX_CONTEXT)
+        key = "attention.sliding_window_pattern"
+        flags = self._get(key)
+        if not isinstance(flags, np.ndarray):
+            period = self.integer(key, period, low=0, high=MAX_LAYERS)
+            flags = np.array([period == 0 or i % period < period - 1 for i in range(self.n_layers)])
+        if len(flags) < self.n_layers or flags.dtype.kind not in "biu":
+            self._bad(key, f"{len(flags)} values of {flags.dtype}", f"{self.n_layers} flags")
+        return [window if flag else 0 for flag in flags[: self.n_layers]]
+
     def number(
         self, key: str, default: float | None = None, *, low: float = 0.0, high: float = math.inf
     ) -> float:

@@ -49,6 +49,7 @@ ARCHITECTURES: dict[str, Build] = {
     "gpt2": gpt2.build,
     "gptneox": gptneox.build,
     "granite": granite.build,
+    "granitemoe": granite.build,
     "llama": llama.build,
     "olmo2": olmo2.build,
     "olmoe": olmoe.build,

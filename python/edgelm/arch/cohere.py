@@ -7,34 +7,31 @@ from ..meta import Meta
 from ..weights import Weights
 from . import wiring
 
-PATTERN = 4  # in Cohere 2 every fourth layer sees everything, and has no positions
-
 
 def build_command_r(g: Graph, m: Meta, w: Weights) -> Value:
     """Command R, with a norm for each head in the plus model. Source: its model card."""
-    return _build(g, m, w, window=0)
+    return _build(g, m, w, windows=None)
 
 
 def build_cohere2(g: Graph, m: Meta, w: Weights) -> Value:
     """Command R7B: windows with RoPE, global layers without. Source: arXiv:2504.00698."""
-    return _build(g, m, w, window=m.integer("attention.sliding_window", high=1 << 28))
+    return _build(g, m, w, windows=m.windows(period=4))
 
 
-def _build(g: Graph, m: Meta, w: Weights, window: int) -> Value:
+def _build(g: Graph, m: Meta, w: Weights, windows: list[int] | None) -> Value:
     rope = wiring.rope(g, m, w)
     x = g.embed(w["token_embd"])  # (T, D)
     for i, b in w.blocks(m.n_layers):
-        everywhere = window == 0 or (i + 1) % PATTERN == 0
+        window = windows[i] if windows else 0
         h = g.layer_norm(x, b["attn_norm"], None, m.norm_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
         if b.get("attn_q_norm") is not None:  # (H, C): a norm of its own for each head
             q = g.mul(g.layer_norm(q, None, None, m.norm_eps), b["attn_q_norm"])
             k = g.mul(g.layer_norm(k, None, None, m.norm_eps), b["attn_k_norm"])
-        if window == 0 or not everywhere:
+        if windows is None or window:
             q = g.rope(q, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, H, C)
             k = g.rope(k, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, G, C)
-        seen = 0 if everywhere else window
-        attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5, window=seen)
+        attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5, window=window)
         if i == m.n_layers - 1:
             x, h, attended = g.rows(x), g.rows(h), g.rows(attended)
         x = g.add(x, wiring.attention_out(g, attended, b))

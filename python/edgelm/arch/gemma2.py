@@ -11,7 +11,7 @@ from . import wiring
 def build(g: Graph, m: Meta, w: Weights) -> Value:
     """Gemma 2's decoder; GGUF folds the +1 of its norms. Source: arXiv:2408.00118."""
     rope = wiring.rope(g, m, w)
-    window = m.integer("attention.sliding_window", 4096, high=1 << 28)
+    windows = m.windows(period=2, default=4096)
     softcap = m.number("attn_logit_softcapping", 50.0)
     # The 27B model alone scales by the width per query head instead of the head's own.
     scale = (m.width / m.n_heads if m.n_layers == 46 else m.head_width) ** -0.5
@@ -22,8 +22,7 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
         q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
         k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
-        seen = window if i % 2 == 0 else 0
-        attended = g.attention(q, k, v, layer=i, scale=scale, window=seen, softcap=softcap)
+        attended = g.attention(q, k, v, layer=i, scale=scale, window=windows[i], softcap=softcap)
         if i == m.n_layers - 1:
             x, attended = g.rows(x), g.rows(attended)
         h = g.linear(attended, b["attn_output"])

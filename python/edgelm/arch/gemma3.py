@@ -9,12 +9,11 @@ from ..weights import Weights
 from . import wiring
 
 LOCAL_ROPE_BASE = 10000.0
-PATTERN = 6  # every sixth layer sees everything
 
 
 def build(g: Graph, m: Meta, w: Weights) -> Value:
     """Gemma 3's decoder; GGUF folds the +1 of its norms. Source: arXiv:2503.19786."""
-    window = m.integer("attention.sliding_window", high=1 << 28)
+    windows = m.windows(period=6)
     factor = m.number("rope.scaling.factor", 1.0)
     everywhere = wiring.constant_rope(g, "rope.global", linear_rope(m.n_rot, m.rope_base, factor))
     local_base = m.number("rope.freq_base_swa", LOCAL_ROPE_BASE)
@@ -24,13 +23,12 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
 
     x = g.scale(g.embed(w["token_embd"]), m.width**0.5)  # (T, D)
     for i, b in w.blocks(m.n_layers):
-        is_global = (i + 1) % PATTERN == 0
-        rope = everywhere if is_global else local
+        rope = local if windows[i] else everywhere
         h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
         q = g.rope(g.rms_norm(q, b["attn_q_norm"], m.rms_eps), rope.inv_freq)  # (T, H, C)
         k = g.rope(g.rms_norm(k, b["attn_k_norm"], m.rms_eps), rope.inv_freq)  # (T, G, C)
-        attended = g.attention(q, k, v, layer=i, scale=scale, window=0 if is_global else window)
+        attended = g.attention(q, k, v, layer=i, scale=scale, window=windows[i])
         if i == m.n_layers - 1:
             x, attended = g.rows(x), g.rows(attended)
         h = g.linear(attended, b["attn_output"])

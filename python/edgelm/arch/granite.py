@@ -1,15 +1,15 @@
-"""Granite 3: Llama's wiring with four scales."""
+"""Granite 3 and 4: Llama's wiring with four scales; dense, or with experts."""
 
 from __future__ import annotations
 
 from ..graph import Graph, Value
 from ..meta import Meta
-from ..weights import Weights
+from ..weights import Block, Weights
 from . import wiring
 
 
 def build(g: Graph, m: Meta, w: Weights) -> Value:
-    """Granite's dense decoder. Source: IBM 2024, Granite 3.0 Language Models."""
+    """Granite's decoder. Source: IBM 2024, Granite 3.0 Language Models."""
     rope = wiring.rope(g, m, w)
     scale = m.number("attention.scale", m.head_width**-0.5)
     residual = m.number("residual_scale", 1.0)
@@ -24,7 +24,18 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
             x, attended = g.rows(x), g.rows(attended)
         x = g.add(x, g.scale(wiring.attention_out(g, attended, b), residual))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
-        x = g.add(x, g.scale(wiring.glu(g, h, b, "silu"), residual))
+        experts = b.get("ffn_gate_inp") is not None
+        h = _experts(g, m, h, b) if experts else wiring.glu(g, h, b, "silu")
+        x = g.add(x, g.scale(h, residual))
     h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
     logits = g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
     return g.scale(logits, 1 / m.number("logit_scale", 1.0))
+
+
+def _experts(g: Graph, m: Meta, h: Value, b: Block) -> Value:
+    """The routed experts and, in some, one that all tokens share."""
+    chosen = wiring.moe(g, m, h, b)
+    if b.get("ffn_gate_shexp") is None:
+        return chosen
+    gate, up = g.linears(h, b["ffn_gate_shexp"], b["ffn_up_shexp"])
+    return g.add(chosen, g.linear(g.gated(gate, up, "silu"), b["ffn_down_shexp"]))
