@@ -73,8 +73,8 @@ def peers(results: Results) -> Table:
         "Against other engines",
         "Same file, same prompt ids, same threads, prompt caching off, in turns, each in a process "
         "of its own. Medians; ratio: their time over edgelm's, the median of the rounds and an "
-        "interval that holds it with at least 90 % (below five rounds: their range): above 1 edgelm "
-        "is the faster. A verdict stands only where that interval leaves no doubt.",
+        "interval that holds it with at least 90 % (of fewer than five, their range); above 1 "
+        "edgelm is the faster. A verdict stands only where that interval leaves no doubt.",
         ("file, peer", "what", "edgelm", "peer", "ratio", "of the limit", "edgelm is"),
         list(rows()),
         frozenset({"file, peer", "what", "edgelm is"}),
