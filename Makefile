@@ -1,7 +1,8 @@
 # make run [MODEL=name-or-file] [PROMPT="..."]    from a fresh machine to generated text
 # make test [ARGS="-k kernels"]                   build, then run the tests
 # make fuzz [SECONDS=60]                          the parsers under libFuzzer, which needs clang++
-# make build | lint | format | sanitize | wheel | bench | clean
+# make bench [MODEL=...] [ARGS="-k q4_k"]         the kernels' suites, then the model's latency
+# make build | lint | format | sanitize | wheel | clean
 #
 # Needs make, Python 3.10 or newer and a C++20 compiler; all else goes into .venv. PYTHON=... and
 # CXX=... name others. A kernel edit recompiles only what it touches.
@@ -24,6 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
 CPP := $(shell find csrc tests/cpp tests/fuzz -name '*.h' -o -name '*.cc' -o -name '*.inl')
 PY := python tests bench tools
+BENCHES := $(filter-out bench/conftest.py,$(wildcard bench/*.py))
 
 run: .venv/built
 	@$(BIN)/edgelm run "$$MODEL" "$$PROMPT"
@@ -74,8 +76,8 @@ wheel: .venv/made
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 bench: .venv/built .venv/with-test .venv/with-bench
-	$(BIN)/python -m pytest bench/kernels.py
-	$(BIN)/python bench/against.py "$$MODEL"
+	$(BIN)/python -m pytest $(BENCHES) --benchmark-columns=min,median,rounds $(ARGS)
+	$(BIN)/edgelm bench "$$MODEL" --against llama.cpp
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
