@@ -214,6 +214,15 @@ def test_a_battery_by_current_and_voltage(tmp_path: Path) -> None:
     assert meter.reading.joules == pytest.approx(2.0 * meter.reading.seconds)
 
 
+def test_a_gauge_that_goes_away_is_no_zero(tmp_path: Path) -> None:
+    files = {"type": "Battery", "status": "Discharging", "power_now": 3_000_000}
+    lay_out(tmp_path, {f"{BATTERY}/{name}": value for name, value in files.items()})
+    source = energy.find(tmp_path)
+    (tmp_path / BATTERY / "power_now").unlink()
+    with pytest.raises(energy.Unreadable, match="gave no reading"), energy.Meter(source):
+        pass
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [

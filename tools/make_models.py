@@ -91,6 +91,7 @@ def write_random(path: Path, shape: Shape, vocab_from: Path) -> None:
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(path.stem)
+    writer.add_bool("edgelm.random_weights", True)  # edgelm bench labels its results
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)

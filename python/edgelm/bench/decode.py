@@ -69,7 +69,10 @@ def measure(run: Run, subject: Subject, limit: Limit, *, full: bool, quick: bool
         seconds = depth * subject.prefill_s + n_tokens * subject.decode_s
         return Task(Depth(depth), seconds, lambda: once(subject, depth, n_tokens, run.seed))
 
-    todo = [task(d) for d in DEPTHS if max(d, 1) + n_tokens <= subject.settings.n_ctx]
+    n_ctx = subject.settings.n_ctx
+    todo = [
+        task(d) for d in DEPTHS if run.fits("decode", f"depth {d}", max(d, 1) + n_tokens, n_ctx)
+    ]
     samples = run.collect("decode", 0.2, 5 if full else 3, todo)
     rows = []
     for depth, lists in samples.items():
@@ -111,7 +114,8 @@ def llama_bench(
         Task(Test("pp", n_prompt), prefill_s, lambda: prefill_ms(subject, ids[:n_prompt])),
         Task(Test("tg", n_generate), decode_s, lambda: decode_ms(subject, ids[:n_generate])),
     ]
-    todo = [task for task in todo if task.key.n_tokens <= subject.settings.n_ctx]
+    n_ctx = subject.settings.n_ctx
+    todo = [t for t in todo if run.fits("llama_bench", t.key, t.key.n_tokens, n_ctx)]
     samples = run.collect("llama_bench", 0.15, 5, todo)
     return [llama_bench_row(subject, limit, test, times) for test, times in samples.items()]
 

@@ -5,6 +5,7 @@ Every reader takes the folder that stands for "/", so that tests can lay out a m
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .run import CannotMeasure
 from .topology import number_of, text_of
 
 PERIOD_S = 0.1  # between two readings of a gauge
@@ -53,7 +55,7 @@ class Reading:
         return self.joules / self.seconds
 
 
-class Unreadable(Exception):  # noqa: N818  (a reason, which the results carry)
+class Unreadable(CannotMeasure):
     """No energy can be read; the message says why."""
 
 
@@ -182,8 +184,9 @@ class Meter:
         if isinstance(self._source, Gauge):
             self._done.set()
             self._sampler.join()
-            if reading.watts_samples:
-                reading.joules = statistics.fmean(reading.watts_samples) * reading.seconds
+            if not reading.watts_samples:
+                raise Unreadable(f"{self.name} gave no reading")
+            reading.joules = statistics.fmean(reading.watts_samples) * reading.seconds
         else:
             reading.joules = sum(
                 counter.between(before, counter.read())
@@ -192,7 +195,8 @@ class Meter:
 
     def _sample(self) -> None:
         assert isinstance(self._source, Gauge)
-        while True:
-            self.reading.watts_samples.append(self._source.read())
-            if self._done.wait(PERIOD_S):
-                return
+        with contextlib.suppress(Unreadable):  # what was read until then counts
+            while True:
+                self.reading.watts_samples.append(self._source.read())
+                if self._done.wait(PERIOD_S):
+                    return

@@ -9,7 +9,7 @@ shared prefix* (the cache holds the first half of the prompt, as when a chat goe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -109,28 +109,6 @@ def timed(model: Model, choose: Chooser, text: str, n_cached: int = 0) -> Parts:
     return Parts(*(1e3 * s for s in seconds))
 
 
-def tasks(
-    subject: Subject, lengths: Iterable[int], shared: Iterable[int]
-) -> list[Task[Condition, Parts]]:
-    """The warm conditions, those with half the prompt cached behind them."""
-    conditions = [Condition(n) for n in lengths]
-    conditions += [Condition(n, n_cached=n // 2) for n in shared]
-
-    def task(c: Condition) -> Task[Condition, Parts]:
-        return Task(
-            c, c.n_tokens * subject.prefill_s, lambda: once(subject, c.n_tokens, c.n_cached)
-        )
-
-    return [task(c) for c in conditions if c.n_tokens < subject.settings.n_ctx]
-
-
-def rows(
-    subject: Subject, limit: Limit, samples: Mapping[Condition, Sequence[Parts]]
-) -> list[FirstToken]:
-    """A row a condition."""
-    return [row(condition, parts, subject, limit) for condition, parts in samples.items()]
-
-
 def row(condition: Condition, parts: Sequence[Parts], subject: Subject, limit: Limit) -> FirstToken:
     """All samples of one condition."""
     tokenize, prefill, sample, total = (Times(list(times)) for times in zip(*parts, strict=True))
@@ -156,12 +134,16 @@ def row(condition: Condition, parts: Sequence[Parts], subject: Subject, limit: L
 def measure(
     run: Run, subject: Subject, limit: Limit, *, full: bool, quick: bool
 ) -> list[FirstToken]:
-    """Warm rows, with and without a shared prefix."""
-    lengths = (*LENGTHS, LONGEST) if full else LENGTHS
+    """Warm rows, with and without a shared prefix of half the prompt."""
+    conditions = [Condition(n) for n in ((*LENGTHS, LONGEST) if full else LENGTHS)]
     shared = SHARED_LENGTHS[1::2] if quick else SHARED_LENGTHS
-    todo = tasks(subject, lengths, shared)
-    samples = run.collect("first_token", 0.28, 10 if full else 5, todo)
-    return rows(subject, limit, samples)
+    conditions += [Condition(n, n_cached=n // 2) for n in shared]
+
+    def task(c: Condition) -> Task[Condition, Parts]:
+        seconds = c.n_tokens * subject.prefill_s
+        return Task(c, seconds, lambda: once(subject, c.n_tokens, c.n_cached))
+
+    return _collected(run, subject, limit, 0.28, 10 if full else 5, map(task, conditions))
 
 
 def measure_cold(
@@ -174,8 +156,22 @@ def measure_cold(
         seconds = 1.0 + subject.load_s + n * subject.prefill_s
         return Task(Condition(n, state="cold"), seconds, lambda: cold(subject, n))
 
-    todo = [task(n) for n in lengths if n < subject.settings.n_ctx]
-    return rows(subject, limit, run.collect("first_token", 0.08, 1 if quick else 3, todo))
+    return _collected(run, subject, limit, 0.08, 1 if quick else 3, map(task, lengths))
+
+
+def _collected(
+    run: Run,
+    subject: Subject,
+    limit: Limit,
+    share: float,
+    n_rounds: int,
+    tasks: Iterable[Task[Condition, Parts]],
+) -> list[FirstToken]:
+    """A row a condition that fits the context."""
+    n_ctx = subject.settings.n_ctx
+    todo = [t for t in tasks if run.fits("first_token", t.key, t.key.n_tokens, n_ctx)]
+    samples = run.collect("first_token", share, n_rounds, todo)
+    return [row(condition, parts, subject, limit) for condition, parts in samples.items()]
 
 
 def cold(subject: Subject, n_tokens: int) -> Parts:

@@ -125,7 +125,7 @@ def measure(
             found.their_settings = shown(theirs.hello["settings"])
             for worker in pair:
                 worker.ask("decode", subject.ids(DECODE_PROMPT, run.seed), 2)  # warms up
-            for work in works(subject, run.seed, n_ctx):
+            for work in works(run, subject, n_ctx):
                 if not only or any(work.name.startswith(start) for start in only):
                     times = in_turns(run, work, subject, pair, rounds)
                     if times[0]:
@@ -150,14 +150,14 @@ class Work:
     arguments: tuple[Any, ...] = ()
 
 
-def works(subject: Subject, seed: int, n_ctx: int) -> Iterator[Work]:
+def works(run: Run, subject: Subject, n_ctx: int) -> Iterator[Work]:
     """Everything that can be measured within the context."""
     for n in PREFILLS:
-        if n < n_ctx:
-            yield Work(f"prefill {n}", "tok/s", n, 0, "prefill", (subject.ids(n, seed + n),))
+        if run.fits("peers", f"prefill {n}", n + 1, n_ctx):
+            yield Work(f"prefill {n}", "tok/s", n, 0, "prefill", (subject.ids(n, run.seed + n),))
     for n in DECODES:
-        if DECODE_PROMPT + n < n_ctx:
-            ids = subject.ids(DECODE_PROMPT, seed + n)
+        if run.fits("peers", f"decode {n}", DECODE_PROMPT + n + 1, n_ctx):
+            ids = subject.ids(DECODE_PROMPT, run.seed + n)
             yield Work(f"decode {n}", "tok/s", 1, DECODE_PROMPT, "decode", (ids, n))
     yield Work("first token", "ms", 1, 0, "first_token", (QUESTION,))
     yield Work("load", "ms", 1, 0, "load")

@@ -73,10 +73,8 @@ def measure(run: Run, subject: Subject, profile: str, rounds: int) -> list[Scena
 
     todo = []
     for shape in SCENARIOS[profile]:
-        if sum(shape) <= subject.settings.n_ctx:
+        if run.fits("scenarios", shape, sum(shape), subject.settings.n_ctx):
             todo.append(Task(shape, seconds(shape), lambda s=shape: once(subject, s)))  # type: ignore[misc]
-        else:
-            run.skip("scenarios", shape, f"the context has {subject.settings.n_ctx} tokens")
     found = run.collect("scenarios", 0.8, rounds, todo)
     return [_row(profile, shape, replies) for shape, replies in found.items()]
 

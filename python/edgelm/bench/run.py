@@ -60,6 +60,13 @@ class Run:
         """Note what is left out."""
         self.skipped.append(Skipped(self.model, section, str(what), str(reason)))
 
+    def fits(self, section: str, what: object, n_tokens: int, n_ctx: int) -> bool:
+        """Whether so many tokens fit the context; if not, that is noted."""
+        if n_tokens <= n_ctx:
+            return True
+        self.skip(section, what, f"it needs {n_tokens:,} tokens of context; there are {n_ctx:,}")
+        return False
+
     def collect(
         self, section: str, share: float, n_rounds: int, tasks: Iterable[Task[Key, Sample]]
     ) -> dict[Key, list[Sample]]:

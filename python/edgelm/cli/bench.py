@@ -180,6 +180,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     paths = [shapes.file_of(shape, bar) for shape in arguments.shape]
     bar.close()
     paths += [resolve(model) for model in arguments.models]
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two files have the same name among {', '.join(names)}: rename one.")
     return Plan(
         paths=paths,
         effort="quick" if arguments.quick else "full" if arguments.full else "default",
