@@ -232,7 +232,7 @@ def model_result(m: ModelInfo, make: Maker) -> ModelResult:
             ThreadSetting("1 thread", 1, [0], make.times(700), 128, make.times(7.2, 32)),
             ThreadSetting("2 threads", 2, [0, 1], make.times(380), 128, make.times(4.4, 32)),
         ],
-        suggestion="n_threads=2",
+        suggestion="load('example.gguf', n_threads=2)",
     )
 
 

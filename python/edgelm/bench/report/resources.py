@@ -91,7 +91,9 @@ def sustain(results: Results) -> Table:
         if not points:
             return ABSENT
         first, last = (getattr(points[i], kind) for i in (0, -1))
-        if not first or not last:
+        if kind == "mhz" and not (first and last):
+            return f"{number(points[0].core_mhz)} to {number(points[-1].core_mhz)}, timed"
+        if not (first and last):
             return ABSENT
         return f"{number(max(first.values()))} to {number(max(last.values()))}"
 
@@ -112,8 +114,8 @@ def sustain(results: Results) -> Table:
     return Table(
         "sustain",
         "Sustained decoding",
-        "tok/s over the first and the last tenth; clock of the fastest processor and the warmest "
-        "zone, at the first and the last look.",
+        "tok/s over the first and the last tenth; clock of the fastest processor (timed by "
+        "additions where the system shows none) and warmest zone, at the first and last look.",
         (
             *("file", "seconds", "tok/s first", "tok/s last", "kept", "MHz", "\N{DEGREE SIGN}C"),
             "not read",
@@ -136,7 +138,7 @@ def threads(results: Results) -> Table:
                     f"{number(1e3 * s.n_prompt / s.prefill.median_ms)}",
                     number(s.token.median_ms),
                     number(1e3 / s.token.median_ms),
-                    f"load(..., {result.suggestion})" if result.suggestion else ABSENT,
+                    result.suggestion or ABSENT,
                 )
 
     found = list(rows())
