@@ -97,14 +97,14 @@ def test_gemv(benchmark, peaks, matrix, quant, n_tokens):
     k = 8192
     block, n_bytes = QUANTS[quant]
     n = STREAM_BYTES // (k // block * n_bytes) // 16 * 16
-    measure(benchmark, peaks, matrix(quant, n, k), n_tokens, N_THREADS, 7, kind="gemv", quant=quant)
+    measure(benchmark, peaks, matrix(quant, n, k), n_tokens, N_THREADS, 5, kind="gemv", quant=quant)
 
 
 @pytest.mark.benchmark(timer=time.thread_time)  # what others run meanwhile does not count
 @pytest.mark.parametrize(("quant", "n_tokens"), parameters("gemm", (8, 16, 32, 128, 512)))
 def test_gemm(benchmark, peaks, matrix, quant, n_tokens):
     """One core, weights within its caches' reach: arithmetic decides."""
-    measure(benchmark, peaks, matrix(quant, 1024, 2048), n_tokens, 1, 40, kind="gemm", quant=quant)
+    measure(benchmark, peaks, matrix(quant, 2048, 2048), n_tokens, 1, 15, kind="gemm", quant=quant)
 
 
 def summary(rows):
