@@ -1,5 +1,7 @@
 #include <pybind11/numpy.h>
 
+#include <algorithm>
+
 #include "bind/bind.h"
 #include "core/error.h"
 #include "select/select.h"
@@ -49,11 +51,36 @@ py::array_t<double> log_sum_exp_rows(const Floats& logits) {
   return out;
 }
 
+using Logits = py::array_t<double, py::array::c_style>;
+
+std::span<const double> candidates(const Logits& logits) {
+  check(logits.ndim() == 1 && logits.size() > 0, "logits must be (n,), n >= 1");
+  return {logits.data(), size_t(logits.size())};
+}
+
+// A function of candidates' logits and one number.
+template <size_t (*function)(std::span<const double>, double)>
+size_t of_candidates(const Logits& logits, double number) {
+  return function(candidates(logits), number);
+}
+
+Logits temperature(const Logits& logits, double t) {
+  const auto in = candidates(logits);
+  Logits out{py::ssize_t(in.size())};
+  std::transform(in.begin(), in.end(), out.mutable_data(),
+                 [&](double logit) { return (logit - in[0]) / t; });
+  return out;
+}
+
 }  // namespace
 
 void select(py::module_& m) {
   m.def("argmax", argmax_of, py::arg("logits").noconvert());
   m.def("top", top_arrays, py::arg("logits").noconvert(), py::arg("k"));
+  m.def("top_p", of_candidates<top_p>, py::arg("logits").noconvert(), py::arg("p"));
+  m.def("min_p", of_candidates<min_p>, py::arg("logits").noconvert(), py::arg("p"));
+  m.def("temperature", temperature, py::arg("logits").noconvert(), py::arg("t"));
+  m.def("draw", of_candidates<draw>, py::arg("logits").noconvert(), py::arg("u"));
   m.def("log_sum_exp", log_sum_exp_rows, py::arg("logits").noconvert());
 }
 

@@ -14,6 +14,7 @@ namespace edgelm {
 namespace {
 
 constexpr size_t kBlock = 128;
+constexpr size_t kAhead = 8 * kBlock;  // what is fetched while a block is read
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Four lanes of any processor, in the vector types that GCC and clang share.
@@ -51,7 +52,10 @@ inline float max_of(const float* x) {
 template <class Visit>
 void for_each_block(std::span<const float> row, Visit visit) {
   const size_t whole = row.size() / kBlock * kBlock;
-  for (size_t first = 0; first < whole; first += kBlock) visit(first, &row[first]);
+  for (size_t first = 0; first < whole; first += kBlock) {
+    for (size_t i = 0; i < kBlock; i += 16) __builtin_prefetch(row.data() + first + kAhead + i);
+    visit(first, &row[first]);
+  }
   if (whole < row.size()) {
     float last[kBlock];
     std::fill_n(last, kBlock, -kInfinity);
@@ -188,6 +192,45 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
   std::vector<Candidate> out(n);
   std::transform(best.begin(), best.begin() + ptrdiff_t(n), out.begin(), from_rank);
   return out;
+}
+
+namespace {
+
+// The odds exp(logit - the largest), summed in order.
+double total(std::span<const double> logits) {
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - logits[0]);
+  return sum;
+}
+
+// The first of the odds' cumulative sums for which `passes`; at most the last.
+template <class Passes>
+size_t first_sum(std::span<const double> logits, Passes passes) {
+  double sum = 0;
+  for (size_t i = 0; i + 1 < logits.size(); ++i) {
+    sum += std::exp(logits[i] - logits[0]);
+    if (passes(sum)) return i;
+  }
+  return logits.size() - 1;
+}
+
+}  // namespace
+
+size_t top_p(std::span<const double> logits, double p) {
+  const double mass = p * total(logits);
+  return first_sum(logits, [&](double sum) { return sum >= mass; }) + 1;
+}
+
+size_t min_p(std::span<const double> logits, double p) {
+  const double least = logits[0] + std::log(p);
+  const auto below = std::partition_point(logits.begin() + 1, logits.end(),
+                                          [&](double logit) { return logit >= least; });
+  return static_cast<size_t>(below - logits.begin());
+}
+
+size_t draw(std::span<const double> logits, double u) {
+  const double mass = u * total(logits);
+  return first_sum(logits, [&](double sum) { return sum > mass; });
 }
 
 double log_sum_exp(std::span<const float> row) {

@@ -90,18 +90,17 @@ def top_p(c: Candidates, p: float) -> Candidates:
     """Keep the fewest likeliest tokens whose mass is at least p. Source: arXiv:1904.09751."""
     if p >= 1:
         return c
-    return c[: int(np.searchsorted(np.cumsum(c.probabilities()), p)) + 1]
+    return c[: _core.top_p(c.logits, p)]
 
 
 def min_p(c: Candidates, p: float) -> Candidates:
     """Keep tokens at least p times as likely as the best. Source: arXiv:2407.01082."""
-    return c[c.logits >= c.logits[0] + math.log(p)] if p > 0 else c
+    return c[: _core.min_p(c.logits, p)] if p > 0 else c
 
 
 def temperature(c: Candidates, t: float) -> Candidates:
-    """Divide the logits by t > 0: below 1 the likely get likelier."""
-    with np.errstate(over="ignore"):  # what a tiny t sends to -inf is never drawn
-        return Candidates(c.ids, (c.logits - c.logits[0]) / t)
+    """Divide the logits by t > 0: below 1 the likely get likelier. The largest becomes 0."""
+    return Candidates(c.ids, _core.temperature(c.logits, t))
 
 
 CHAIN: tuple[Callable[[Candidates, float], Candidates], ...] = (
@@ -114,8 +113,7 @@ CHAIN: tuple[Callable[[Candidates, float], Candidates], ...] = (
 
 def draw(c: Candidates, u: float) -> int:
     """The token at which the cumulative probability passes u, 0 <= u < 1."""
-    mass = np.cumsum(c.probabilities())
-    return int(c.ids[np.searchsorted(mass[:-1], u * mass[-1], side="right")])
+    return int(c.ids[_core.draw(c.logits, u)])
 
 
 # --- one request's sampler -----------------------------------------------------------------------
