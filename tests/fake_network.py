@@ -59,6 +59,7 @@ class FakeTokenizer:
     bos_id = BOS
     eos_id = EOS
     chat_template = None
+    tool_template = None
     eog = frozenset({EOS})
 
     def __init__(self, add_bos=True):

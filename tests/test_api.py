@@ -46,7 +46,12 @@ SURFACE = {
     Model.generate: {"prompt": NOTHING, **OPTIONS},
     Model.stream: {"prompt": NOTHING, **OPTIONS},
     Model.chat: {"messages": NOTHING, **OPTIONS},
-    Model.apply_chat_template: {"messages": NOTHING, "add_generation_prompt": True},
+    Model.apply_chat_template: {
+        "messages": NOTHING,
+        "add_generation_prompt": True,
+        "tools": None,
+        "variables": None,
+    },
     Model.tokenize: {"text": NOTHING, "add_special": True, "parse_special": False},
     Model.detokenize: {"ids": NOTHING, "special": False},
     Model.session: {},
@@ -240,6 +245,23 @@ def test_chat_renders_the_models_template(model, network):
     assert g.usage.prompt_tokens == 11  # one BOS, though the template wrote it too
     with pytest.raises(TypeError, match="add_generation_prompt is 1"):
         chatty.apply_chat_template(messages, add_generation_prompt=1)
+
+
+def test_templates_are_told_of_tools_and_variables(network):
+    network.tokenizer = tokenizer = ChattyTokenizer()
+    tokenizer.chat_template = "{{ tools }} {{ enable_thinking }}"
+    tools = [{"type": "function", "function": {"name": "now"}}]
+    chatty = Model(network)
+    assert chatty.apply_chat_template([], variables={"enable_thinking": False}) == "None False"
+    assert "now" in chatty.apply_chat_template([], tools=tools)
+    tokenizer.tool_template = "tools: {{ tools | length }}"
+    chatty = Model(network)
+    assert chatty.apply_chat_template([], tools=tools) == "tools: 1"
+    assert chatty.apply_chat_template([]).startswith("None")
+    with pytest.raises(TypeError, match="variables is 'x'"):
+        chatty.apply_chat_template([], variables="x")
+    with pytest.raises(ValueError, match="variables holds 'tools'"):
+        chatty.apply_chat_template([], variables={"tools": []})
 
 
 def test_tokenize_and_detokenize(model):

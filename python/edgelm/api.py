@@ -118,20 +118,31 @@ class Model:
         return self._finished(self.apply_chat_template(messages), checked, began)
 
     def apply_chat_template(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The messages as the text that the model was trained on, ready for generate or stream.
 
-        Raises TemplateError if the model has no template, or if the template fails.
+        tools: JSON schemas of functions that the model may call. variables: what else its template
+        reads, as {"enable_thinking": False}. Raises TemplateError if the model has no template, or
+        if the template fails.
         """
         self._engine.check_open()
-        if self._chat_template is None:
+        plain, with_tools = self._chat_templates
+        template = with_tools if tools else plain
+        if template is None:
             raise TemplateError(
                 "The model has no chat template: it is not made for chats. Use generate()."
             )
-        return self._chat_template.render(
+        return template.render(
             messages,
             add_generation_prompt=boolean("add_generation_prompt", add_generation_prompt),
+            tools=tools,
+            **_checked_variables(variables),
         )
 
     def tokenize(
@@ -209,15 +220,18 @@ class Model:
     # --- within ----------------------------------------------------------------------------------
 
     @functools.cached_property
-    def _chat_template(self) -> ChatTemplate | None:
+    def _chat_templates(self) -> tuple[ChatTemplate | None, ChatTemplate | None]:
+        """The model's template, and the one for chats with tools: mostly the same."""
         tokenizer = self._network.tokenizer
-        if tokenizer.chat_template is None:
-            return None
         bos, eos = (
             "" if token is None else tokenizer.token_bytes(token).decode(errors="replace")
             for token in (tokenizer.bos_id, tokenizer.eos_id)
         )
-        return ChatTemplate(tokenizer.chat_template, bos_token=bos, eos_token=eos)
+        plain, with_tools = (
+            None if source is None else ChatTemplate(source, bos_token=bos, eos_token=eos)
+            for source in (tokenizer.chat_template, tokenizer.tool_template)
+        )
+        return plain, with_tools or plain
 
     @property
     def _network(self) -> Network:
@@ -249,3 +263,16 @@ class Model:
                 f"{name} is empty and the model has no BOS to begin with; give some text."
             )
         return ids
+
+
+def _checked_variables(variables: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What a template may be given beside the arguments of apply_chat_template."""
+    if variables is None:
+        return {}
+    if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
+        raise TypeError(
+            f'variables is {variables!r:.60}; expected a dict such as {{"enable_thinking": False}}.'
+        )
+    if taken := {"self", "messages", "tools", "add_generation_prompt"} & variables.keys():
+        raise ValueError(f"variables holds {min(taken)!r}, which is an argument of its own.")
+    return variables

@@ -77,6 +77,7 @@ class Tokenizer:
     add_bos: bool
     add_eos: bool
     chat_template: str | None
+    tool_template: str | None  # of its own for chats with tools, as Command R's files have
 
     def __init__(self, file: _core.GgufFile) -> None:
         self._file = file
@@ -118,6 +119,7 @@ class Tokenizer:
         self.add_bos = self._adds("bos", self.bos_id, rules.add_bos or pre.add_bos)
         self.add_eos = self._adds("eos", self.eos_id, rules.add_eos)
         self.chat_template = self._string("tokenizer.chat_template", "") or None
+        self.tool_template = self._string("tokenizer.chat_template.tool_use", "") or None
 
     def encode(
         self, text: str, *, add_special: bool = True, parse_special: bool = False
