@@ -275,6 +275,11 @@ def test_profiles_measure_what_they_say(files: list[Path]) -> None:
         (["--shape", "llama-9:q4"], "is no shape"),
         (["x.gguf", "--only", "peers"], "--against"),
         (["x.gguf", "--rows", "decode"], "--against"),
+        (["x.gguf", "--rounds", "0"], "--rounds is 0; expected an integer of at least 1"),
+        (["x.gguf", "--n-threads", "0"], "--n-threads is 0"),
+        (["x.gguf", "--n-ctx", "-5"], "--n-ctx is -5"),
+        (["x.gguf", "--seed", "-1"], "--seed is -1"),
+        (["x.gguf", "--sustain", "nan"], "--sustain is nan"),
     ],
 )
 def test_wrong_arguments_are_one_line(

@@ -127,7 +127,7 @@ def measure(
                 worker.ask("decode", subject.ids(DECODE_PROMPT, run.seed), 2)  # warms up
             for work in works(run, subject, n_ctx):
                 if not only or any(work.name.startswith(start) for start in only):
-                    times = in_turns(run, work, subject, pair, rounds)
+                    times = in_turns(run, work, subject, pair, n_ctx, rounds)
                     if times[0]:
                         found.rows.append(row(work, subject, limit, *times))
                         tell(found.rows[-1])
@@ -164,7 +164,7 @@ def works(run: Run, subject: Subject, n_ctx: int) -> Iterator[Work]:
 
 
 def in_turns(
-    run: Run, work: Work, subject: Subject, pair: Sequence[Worker], rounds: int
+    run: Run, work: Work, subject: Subject, pair: Sequence[Worker], n_ctx: int, rounds: int
 ) -> tuple[list[float], list[float]]:
     """Milliseconds of both, round by round; whole rounds only."""
     ours: list[float] = []
@@ -176,7 +176,7 @@ def in_turns(
         for i in order:
             time.sleep(PAUSE_S)  # the other's idle threads spin for a moment
             if work.method == "load":
-                with opened(subject, pair[i].engine, pair[i].hello["settings"]["n_ctx"]) as fresh:
+                with opened(subject, pair[i].engine, n_ctx) as fresh:
                     times[i] = fresh.hello["load_ms"]
             else:
                 times[i] = float(pair[i].ask(work.method, *work.arguments))

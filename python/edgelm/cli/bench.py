@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..options import integer, real
 from .options import LOAD_OPTIONS, add_load_options, given
 from .terminal import ProgressBar, printable, resolve, table
 
@@ -171,6 +172,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     from ..bench import shapes
     from ..bench.suite import Plan
 
+    _check(arguments)
     only = arguments.only or (["peers"] if arguments.rows else [])
     if arguments.suggest and not only:
         only = ["threads"]
@@ -197,6 +199,16 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         command=sys.argv[1:],
         **given(arguments, LOAD_OPTIONS),
     )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """ValueError for a number that cannot be meant."""
+    for name, low in (("rounds", 1), ("n_ctx", 8), ("n_threads", 1), ("n_batch", 1)):
+        if (value := getattr(arguments, name)) is not None:
+            integer(f"--{name.replace('_', '-')}", value, low)
+    integer("--seed", arguments.seed, 0)
+    if arguments.sustain is not None:
+        real("--sustain", arguments.sustain, 0.1, 86_400)
 
 
 def _teller(bar: ProgressBar) -> Callable[[PeerRow], None]:
