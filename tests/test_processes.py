@@ -161,14 +161,23 @@ def test_the_interpreter_exits_while_threads_load(smollm2_path, moment):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_interpreter_exits_while_a_thread_generates(smollm2_path):
-    code = (
-        "import edgelm, sys, threading, time; model = edgelm.load(sys.argv[1], n_ctx=1024)\n"
-        "work = lambda: model.generate('word ' * 500, max_tokens=500, ignore_eos=True)\n"
-        "threading.Thread(target=work, daemon=True).start(); time.sleep(0.5)"
-    )
+GENERATES = """
+import atexit, sys, threading, time
+atexit.register(time.sleep, float(sys.argv[3]))  # runs last: the thread meets the closed model
+import edgelm
+model = edgelm.load(sys.argv[1], n_ctx=1024)
+def work():
+    while True:
+        model.generate("word " * 500, max_tokens=int(sys.argv[2]), ignore_eos=True)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize(("n_tokens", "late"), [(500, 0), (500, 0.5), (1, 0.5)])
+def test_the_interpreter_exits_while_a_thread_generates(smollm2_path, n_tokens, late):
     done = subprocess.run(
-        [sys.executable, "-c", code, str(smollm2_path)],
+        [sys.executable, "-c", GENERATES, str(smollm2_path), str(n_tokens), str(late)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -214,8 +214,6 @@ class Engine:
                     known = len(text.tokens) - self.network.cache.length(text.handle) + len(chunk)
                     text.tokens += chunk[known:]
                 return rows
-        if self._closed == _ENDED and threading.current_thread().daemon:
-            threading.Event().wait()  # Python stops daemon threads here, and not within C++
         self.check_open()
         raise Cancelled
 
@@ -240,7 +238,9 @@ class Engine:
             self.__dict__.pop("network", None)
 
     def check_open(self) -> None:
-        """Raise ClosedError after close()."""
+        """Raise ClosedError after close(); SystemExit in a daemon thread after the program's end."""
+        if self._closed == _ENDED and threading.current_thread().daemon:
+            raise SystemExit(_ENDED)  # ends the thread without a traceback
         if self._closed:
             raise ClosedError(self._closed)
 
