@@ -6,14 +6,15 @@ import difflib
 import functools
 import inspect
 import math
+import numbers
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     LogitsProcessor = Callable[[NDArray[np.int32], NDArray[np.float32]], ArrayLike]
@@ -68,7 +69,7 @@ ALIASES = {
 
 def integer(name: str, value: object, low: int, high: int | None = None, hint: str = "") -> int:
     """The value as an int within [low, high]; TypeError or ValueError naming the argument."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not hasattr(value, "__index__"):  # NumPy's bool has none
         raise TypeError(f"{name} is {_shown(value)}; expected an integer{hint}.")
     number = operator.index(value)
     if number < low or (high is not None and number > high):
@@ -81,9 +82,7 @@ def real(
     name: str, value: object, low: float = -math.inf, high: float = math.inf, hint: str = ""
 ) -> float:
     """The value as a float within [low, high]; TypeError or ValueError naming the argument."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
-    ):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):  # NumPy's bool is none
         raise TypeError(f"{name} is {_shown(value)}; expected a number{hint}.")
     try:
         number = float(value)
@@ -100,7 +99,8 @@ def real(
 
 def boolean(name: str, value: object) -> bool:
     """The value as a bool; TypeError naming the argument."""
-    if not isinstance(value, (bool, np.bool_)):
+    numpy = sys.modules.get("numpy")  # who passes one of its bools has imported it
+    if not isinstance(value, bool if numpy is None else (bool, numpy.bool_)):
         raise TypeError(f"{name} is {_shown(value)}; expected True or False.")
     return bool(value)
 
