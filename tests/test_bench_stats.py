@@ -136,11 +136,24 @@ def test_what_has_no_time_is_named() -> None:
 
     tasks = [Task("short", 1.0, slow), Task("long", 9.0, slow)]
     found = run.collect("s", 0.5, 5, tasks)
-    # `collect` measures real time: the fake seconds pass only within the section's deadline.
-    assert found["short"] == [1, 1]
+    assert found["short"] == [1]  # three of five seconds, so not again
     assert "long" not in found
     assert [(s.model, s.section, s.what) for s in run.skipped] == [("m", "s", "long")]
     assert "no time" in run.skipped[0].reason
+
+
+def test_a_wrong_estimate_is_mended_by_the_task_before() -> None:
+    """All tasks take a tenth of what was thought; without that, the second would be left out."""
+    clock = Clock()
+
+    def work(seconds: float) -> int:
+        clock.now += seconds
+        return 1
+
+    tasks = [Task("a", 4.0, lambda: work(0.4)), Task("b", 40.0, lambda: work(4.0))]
+    assert set(run_with(Budget(10.0, clock)).collect("s", 0.5, 1, tasks)) == {"a", "b"}
+    tasks[0] = Task("a", 0.0, lambda: work(0.4))  # says nothing about the estimates
+    assert set(run_with(Budget(10.0, clock)).collect("s", 0.5, 1, tasks)) == {"a"}
 
 
 def test_an_interrupt_keeps_what_was_measured() -> None:

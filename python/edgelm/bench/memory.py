@@ -9,6 +9,7 @@ from .run import CannotMeasure, Run, Task
 from .subject import Subject
 
 LENGTHS = (1, 64, 128, 256, 512, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
+FILL_S = 15.0
 
 
 @dataclass
@@ -50,8 +51,8 @@ class Memory:
 
 
 def measure(run: Run, subject: Subject, *, longest: int) -> Memory | None:
-    """Fill a context of up to `longest` tokens."""
-    longest = min(longest, subject.settings.n_ctx)
+    """Fill a context of up to `longest` tokens, or of as many as FILL_S seconds allow."""
+    longest = min(longest, subject.settings.n_ctx, max(64, int(FILL_S / subject.prefill_s)))
     lengths = [n for n in LENGTHS if n <= longest]
 
     def fill() -> Memory:

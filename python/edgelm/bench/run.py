@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -78,7 +77,8 @@ class Run:
         """
         todo = list(tasks)
         time_left = self.budget.section(share)
-        expected = {task.key: task.seconds for task in todo}
+        took: dict[Key, float] = {}
+        pace = 1.0  # of the last task that ran for the first time: what it took over its estimate
         found: dict[Key, list[Sample]] = {}
         done, total = 0, n_rounds * len(todo)
         if self.interrupted:
@@ -88,20 +88,21 @@ class Run:
                 for task in list(todo):
                     self.progress(Step(section, done, total))
                     done += 1
-                    if not time_left.allows(expected[task.key]):
+                    seconds = took.get(task.key, pace * task.seconds)
+                    if not time_left.allows(seconds):
                         if round_ == 0:
                             todo.remove(task)
-                            self.skip(
-                                section, task.key, f"it takes {expected[task.key]:.1f} s: no time"
-                            )
+                            self.skip(section, task.key, f"it takes {seconds:.1f} s: no time")
                         continue
-                    start = time.perf_counter()
+                    start = self.budget.elapsed
                     try:
                         found.setdefault(task.key, []).append(task.call())
                     except CannotMeasure as reason:
                         todo.remove(task)
                         self.skip(section, task.key, reason)
-                    expected[task.key] = time.perf_counter() - start
+                    took[task.key] = self.budget.elapsed - start
+                    if round_ == 0 and task.seconds > 0:
+                        pace = took[task.key] / task.seconds
             self.progress(Step(section, total, total))
         except KeyboardInterrupt:
             self.interrupted = True
