@@ -44,9 +44,11 @@ static inline float max_lane(Floats x) {
   return greatest;
 }
 
-static inline Floats abs(Floats x) { return (Floats)((Ints)x & 0x7fffffff); }
+typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
+
+static inline Floats abs(Floats x) { return (Floats)((Bits)x & 0x7fffffff); }
 static inline Floats copy_sign(Floats magnitude, Floats sign) {
-  return (Floats)(((Ints)magnitude & 0x7fffffff) | ((Ints)sign & (Ints{} + INT32_MIN)));
+  return (Floats)(((Bits)magnitude & 0x7fffffff) | ((Bits)sign & 0x80000000));
 }
 
 // Horner's scheme, the highest coefficient first.
@@ -68,7 +70,7 @@ static inline Floats exp(Floats x) {
   const Floats n = shifted - kRounder;
   const Floats r = fma(n, splat(-kLn2Low), fma(n, splat(-kLn2High), x));
   const Floats power = 1.0f + fma(r * r, polynomial(r, kTerms), r);
-  Floats y = (Floats)((Ints)power + ((Ints)shifted << 23));
+  Floats y = (Floats)((Bits)power + ((Bits)shifted << 23));  // wraps where y is replaced below
   y = x < -87.33f ? Floats{} : y;
   y = x > 88.72283f ? splat(__builtin_inff()) : y;
   return x == x ? y : x;
