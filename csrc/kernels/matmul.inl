@@ -8,9 +8,8 @@
 //   pack(blocks, record)        one block of each of 16 rows
 //   unpack(record, row, out)    one row of a record, exactly as the file decodes
 //   expand(record, panel)
-//   Packed, Expanded            sources: the same weights, from a record or from a panel, whose
-//                               fetch() brings later ones into the cache; the latter's kFetches
-//                               says how often accumulate calls it
+//   Packed, Expanded            sources: the same weights, from a record or from a panel;
+//                               fetch(), each 32 weights, brings later ones into the cache
 //   accumulate<T>(source, act, stride, c)   c[t] += w * x[t] over one record, T tokens
 //   kPanelWeights, kFusedTokens   weights of a row in a panel for many tokens; tokens up to which
 //                               kAuto is fused
@@ -152,7 +151,7 @@ void panel_tiles(const MatmulArgs& args, const Span& span) {
     W::expand(span.records + static_cast<size_t>(r) * W::kRecordBytes,
               args.scratch + static_cast<size_t>(r) * W::kPanelBytes);
   }
-  const int turns = (args.n_tokens + kTile - 1) / kTile * span.n * W::Expanded::kFetches;
+  const int turns = (args.n_tokens + kTile - 1) / kTile * (span.n * W::Block::kBlock / 32);
   Ahead ahead = {span.records + bytes, span.records + 2 * bytes,
                  static_cast<int>(bytes / 64 / static_cast<size_t>(turns > 0 ? turns : 1)) + 1};
   tiles<W, typename W::Expanded>(args, span, args.scratch, ahead);

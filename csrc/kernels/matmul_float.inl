@@ -15,7 +15,7 @@ struct FloatWeight {
   static constexpr ActFormat kAct = ActFormat::kF32;
   static constexpr size_t kActBytes = sizeof(ActF32);
   static constexpr size_t kRecordBytes = 16 * sizeof(Value), kPanelBytes = 64;
-  static constexpr int kPanelWeights = 1024, kFusedTokens = 16;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 63;
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
     __builtin_memcpy(record, rows, kRecordBytes);
@@ -38,11 +38,12 @@ struct FloatWeight {
   };
   struct Expanded {
     static constexpr size_t kBytes = kPanelBytes;
-    static constexpr int kFetches = 1;
     const uint8_t* p;
     Ahead& ahead;
     explicit EDGELM_INLINE Expanded(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}
-    EDGELM_INLINE void fetch() const { ahead.fetch(); }
+    EDGELM_INLINE void fetch() const {
+      if (reinterpret_cast<uintptr_t>(p) % (32 * kPanelBytes) < kPanelBytes) ahead.fetch();
+    }
     EDGELM_INLINE F32x16 weights() const { return load_f32(reinterpret_cast<const float*>(p)); }
   };
 

@@ -26,7 +26,6 @@ struct PackedI16 {
 // 16 lines of pairs, then 16 float scales.
 struct ExpandedI16 {
   static constexpr size_t kBytes = 16 * 64 + 64;
-  static constexpr int kFetches = 1;
   const uint8_t* p;
   Ahead& ahead;
   explicit EDGELM_INLINE ExpandedI16(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}

@@ -50,7 +50,6 @@ struct PackedK {
 template <class F>
 struct ExpandedK {
   static constexpr size_t kBytes = sizeof(typename F::Scales) + 64 * 64;
-  static constexpr int kFetches = 8;
   const typename F::Scales& scales;
   const uint8_t* p;
   Ahead& ahead;

@@ -32,7 +32,6 @@ struct PackedU8 {
 // Eight lines, a K-group each, then 16 scales and 16 minimums as floats.
 struct ExpandedU8 {
   static constexpr size_t kBytes = 8 * 64 + 128;
-  static constexpr int kFetches = 1;
   const uint8_t* p;
   Ahead& ahead;
   explicit EDGELM_INLINE ExpandedU8(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}

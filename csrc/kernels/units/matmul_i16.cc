@@ -165,7 +165,6 @@ struct Iq4Xs {
   };
   struct Expanded {
     static constexpr size_t kBytes = kPanelBytes;
-    static constexpr int kFetches = 8;
     const uint8_t* p;
     Ahead& ahead;
     explicit EDGELM_INLINE Expanded(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}
