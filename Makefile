@@ -47,14 +47,19 @@ format: .venv/built .venv/with-lint
 	$(BIN)/clang-format -i $(CPP)
 
 # TSan cannot start where the kernel randomizes addresses widely, hence setarch.
-sanitize: build/address,undefined/edgelm_tests build/thread/edgelm_tests
+sanitize: build/address,undefined/edgelm_tests build/thread/edgelm_tests .venv/with-test
 	build/address,undefined/edgelm_tests
+	$(BIN)/python tests/sanitized.py build/address,undefined -q -p no:cacheprovider \
+	  tests/test_hostile_gguf.py tests/test_hostile_models.py tests/test_hostile_vocabularies.py \
+	  tests/test_any_arguments.py
 	setarch $$(uname -m) -R build/thread/edgelm_tests
 
 build/%/edgelm_tests: .venv/made FORCE
 	$(BIN)/cmake -S . -B build/$* -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
-	  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DEDGELM_PYTHON=OFF -DEDGELM_TESTS=ON -DEDGELM_SANITIZE=$*
-	$(BIN)/cmake --build build/$* --target edgelm_tests
+	  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DEDGELM_TESTS=ON -DEDGELM_SANITIZE=$* \
+	  -DEDGELM_PYTHON=$(if $(findstring address,$*),ON,OFF) \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	$(BIN)/cmake --build build/$*
 
 # What the fuzzers find new stays in build/fuzz/corpus; an input that fails is left in build/fuzz.
 FUZZ := build/fuzz
