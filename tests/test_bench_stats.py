@@ -106,13 +106,16 @@ class Clock:
 
 def test_what_a_section_leaves_goes_to_the_next() -> None:
     clock = Clock()
-    budget = Budget(100.0, clock)
-    assert budget.section(0.3).allows(30)
+    budget = Budget(100.0, {"a": 3, "b": 2, "c": 5}, clock)
+    assert budget.section("a").allows(30)
     clock.now = 10
-    second = budget.section(0.2)
+    second = budget.section("b")
     assert second.allows(40)
     assert not second.allows(40.1)
-    assert Budget(None, clock).section(0.1).allows(math.inf)
+    with budget.paused():  # costs nobody anything
+        clock.now += 1000
+    assert second.left == 40
+    assert Budget(None, clock=clock).section("a").allows(math.inf)
 
 
 def run_with(budget: Budget) -> Run:
@@ -122,20 +125,20 @@ def run_with(budget: Budget) -> Run:
 def test_tasks_take_turns() -> None:
     numbers = itertools.count()
     tasks = [Task(key, 0.0, lambda: next(numbers)) for key in "ab"]
-    found = run_with(Budget(None)).collect("s", 0.5, 3, tasks)
+    found = run_with(Budget(None)).collect("s", 3, tasks)
     assert found == {"a": [0, 2, 4], "b": [1, 3, 5]}
 
 
 def test_what_has_no_time_is_named() -> None:
     clock = Clock()
-    run = run_with(Budget(10.0, clock))
+    run = run_with(Budget(10.0, {"s": 1, "next": 1}, clock))
 
     def slow() -> int:
         clock.now += 3
         return 1
 
     tasks = [Task("short", 1.0, slow), Task("long", 9.0, slow)]
-    found = run.collect("s", 0.5, 5, tasks)
+    found = run.collect("s", 5, tasks)
     assert found["short"] == [1]  # three of five seconds, so not again
     assert "long" not in found
     assert [(s.model, s.section, s.what) for s in run.skipped] == [("m", "s", "long")]
@@ -151,9 +154,12 @@ def test_a_wrong_estimate_is_mended_by_the_task_before() -> None:
         return 1
 
     tasks = [Task("a", 4.0, lambda: work(0.4)), Task("b", 40.0, lambda: work(4.0))]
-    assert set(run_with(Budget(10.0, clock)).collect("s", 0.5, 1, tasks)) == {"a", "b"}
+    assert set(run_with(Budget(10.0, {"s": 1, "next": 1}, clock)).collect("s", 1, tasks)) == {
+        "a",
+        "b",
+    }
     tasks[0] = Task("a", 0.0, lambda: work(0.4))  # says nothing about the estimates
-    assert set(run_with(Budget(10.0, clock)).collect("s", 0.5, 1, tasks)) == {"a"}
+    assert set(run_with(Budget(10.0, {"s": 1, "next": 1}, clock)).collect("s", 1, tasks)) == {"a"}
 
 
 def test_an_interrupt_keeps_what_was_measured() -> None:
@@ -166,9 +172,9 @@ def test_an_interrupt_keeps_what_was_measured() -> None:
             raise KeyboardInterrupt
         return answer
 
-    assert run.collect("s", 0.5, 4, [Task("k", 0.0, ask)]) == {"k": [1, 2]}
+    assert run.collect("s", 4, [Task("k", 0.0, ask)]) == {"k": [1, 2]}
     assert run.interrupted
-    assert run.collect("next", 0.5, 4, [Task("k", 0.0, ask)]) == {}
+    assert run.collect("next", 4, [Task("k", 0.0, ask)]) == {}
 
 
 def test_what_cannot_be_measured_says_why() -> None:
@@ -177,5 +183,5 @@ def test_what_cannot_be_measured_says_why() -> None:
 
     run = run_with(Budget(None))
     tasks = [Task("sensor", 0.0, fail), Task("other", 0.0, lambda: 7)]
-    assert run.collect("s", 0.5, 2, tasks) == {"other": [7, 7]}
+    assert run.collect("s", 2, tasks) == {"other": [7, 7]}
     assert [s.reason for s in run.skipped] == ["no such sensor"]

@@ -18,6 +18,7 @@ import pytest
 import edgelm
 from edgelm import bench, cli
 from edgelm.bench import first_token, loading, prompts, quantization, results, suite
+from edgelm.bench import worker as worker_module
 from edgelm.bench.budget import Budget
 from edgelm.bench.results import Results
 from edgelm.bench.run import CannotMeasure, Run
@@ -142,7 +143,9 @@ def test_the_files_label_random_weights(measured: tuple[Results, Path]) -> None:
 def test_quantization_against_an_independent_computation(files: list[Path]) -> None:
     """KL from whole-model logits by plain NumPy; perplexity by Model.perplexity."""
     run = Run(Budget(None), progress=lambda step: None)
-    largest, other = quantization.measure(run, files[::-1], [], n_threads=2, chunks=1)
+    largest, other = quantization.measure(
+        run, dict.fromkeys(files[::-1], 0.0), [], n_threads=2, chunks=1
+    )
     assert (largest.model, largest.kl_nats) == (files[0].name, None)
     text = prompts.PROSE.read_text(encoding="utf-8")
     logits = []
@@ -239,6 +242,17 @@ def test_a_worker_that_dies_says_how(files: list[Path]) -> None:
         os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerError, match="signal 9"):
             worker.ask("prefill", [1])
+
+
+def test_a_worker_that_hangs_is_ended(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llama_cpp.py").write_text("import time\ntime.sleep(600)")
+    paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.setattr(worker_module, "LEAST_PATIENCE_S", 1.0)
+    with pytest.raises(WorkerError, match="ended after 1 s without an answer"):
+        Worker("llama-cpp-python", files[0], n_ctx=64, n_threads=1, patience=lambda: 0.5)
 
 
 def test_a_peer_that_is_not_there_is_a_reason(

@@ -3,38 +3,60 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 
 class Budget:
-    """A run's seconds. What a section leaves over goes to those behind it."""
+    """A run's seconds, shared by its sections. What a section leaves goes to those behind it."""
 
-    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """None: as long as it takes."""
-        self._clock = clock
+    def __init__(
+        self,
+        seconds: float | None,
+        weights: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """seconds: None is as long as it takes. weights: of the sections, in their order."""
         self._seconds = seconds
+        self._weights = dict(weights or {})
+        self._clock = clock
         self._began = clock()
-        self._dealt = 0.0
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the beginning, pauses left out."""
         return self._clock() - self._began
 
-    def section(self, share: float) -> Section:
-        """The next section, with its share of the whole."""
-        self._dealt += share
-        end = None if self._seconds is None else self._began + self._seconds * self._dealt
-        return Section(end, self._clock)
+    def section(self, name: str) -> Section:
+        """Its time ends where its weight and those before it end."""
+        if self._seconds is None:
+            return Section(self, None)
+        names = list(self._weights)
+        dealt = sum(self._weights[n] for n in names[: names.index(name) + 1])
+        return Section(self, self._seconds * dealt / sum(self._weights.values()))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens meanwhile costs the sections nothing."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self._began += self._clock() - start
 
 
 class Section:
-    """The time of one section."""
+    """The time of one section, up to `end` seconds since its budget's beginning; None is no end."""
 
-    def __init__(self, end: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, budget: Budget, end: float | None) -> None:
+        self._budget = budget
         self._end = end
-        self._clock = clock
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, less than 0 when it is over; None without an end."""
+        return None if self._end is None else self._end - self._budget.elapsed
 
     def allows(self, seconds: float) -> bool:
         """Whether something that takes so long may still begin."""
-        return self._end is None or self._clock() + seconds <= self._end
+        return self.left is None or seconds <= self.left

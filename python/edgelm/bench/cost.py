@@ -77,7 +77,7 @@ def measure(run: Run, subject: Subject, seconds: float, root: Path = Path("/")) 
         Task(phase, seconds, lambda p=phase, w=work: once(p, w, seconds, root))  # type: ignore[misc]
         for phase, work in phases.items()
     ]
-    return [costs[0] for costs in run.collect("cost", 0.06, 1, tasks).values()]
+    return [costs[0] for costs in run.collect("cost", 1, tasks).values()]
 
 
 def once(phase: Phase, work: Callable[[float], int], seconds: float, root: Path) -> Cost:

@@ -73,7 +73,7 @@ def measure(run: Run, subject: Subject, limit: Limit, *, full: bool, quick: bool
     todo = [
         task(d) for d in DEPTHS if run.fits("decode", f"depth {d}", max(d, 1) + n_tokens, n_ctx)
     ]
-    samples = run.collect("decode", 0.2, 5 if full else 3, todo)
+    samples = run.collect("decode", 5 if full else 3, todo)
     rows = []
     for depth, lists in samples.items():
         token = Times([ms for times in lists for ms in times])
@@ -116,7 +116,7 @@ def llama_bench(
     ]
     n_ctx = subject.settings.n_ctx
     todo = [t for t in todo if run.fits("llama_bench", t.key, t.key.n_tokens, n_ctx)]
-    samples = run.collect("llama_bench", 0.15, 5, todo)
+    samples = run.collect("llama_bench", 5, todo)
     return [llama_bench_row(subject, limit, test, times) for test, times in samples.items()]
 
 

@@ -229,9 +229,14 @@ class OpenVino:
         import openvino_genai
 
         self._genai = openvino_genai
+        # By default it caches prefixes; its own default for the rest is no limit on a step.
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.enable_prefix_caching = False
+        scheduler.max_num_batched_tokens = 2**31 - 1
         self._pipe = openvino_genai.LLMPipeline(
             str(path),
             "CPU",
+            scheduler_config=scheduler,
             INFERENCE_NUM_THREADS=n_threads,
             KV_CACHE_PRECISION="f16",
         )

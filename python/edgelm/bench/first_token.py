@@ -143,7 +143,7 @@ def measure(
         seconds = c.n_tokens * subject.prefill_s
         return Task(c, seconds, lambda: once(subject, c.n_tokens, c.n_cached))
 
-    return _collected(run, subject, limit, 0.28, 10 if full else 5, map(task, conditions))
+    return _collected(run, subject, limit, "first_token", 10 if full else 5, map(task, conditions))
 
 
 def measure_cold(
@@ -156,21 +156,21 @@ def measure_cold(
         seconds = 1.0 + subject.load_s + n * subject.prefill_s
         return Task(Condition(n, state="cold"), seconds, lambda: cold(subject, n))
 
-    return _collected(run, subject, limit, 0.08, 1 if quick else 3, map(task, lengths))
+    return _collected(run, subject, limit, "cold", 1 if quick else 3, map(task, lengths))
 
 
 def _collected(
     run: Run,
     subject: Subject,
     limit: Limit,
-    share: float,
+    dealt: str,
     n_rounds: int,
     tasks: Iterable[Task[Condition, Parts]],
 ) -> list[FirstToken]:
-    """A row a condition that fits the context."""
+    """A row a condition that fits the context, in the time of section `dealt`."""
     n_ctx = subject.settings.n_ctx
     todo = [t for t in tasks if run.fits("first_token", t.key, t.key.n_tokens, n_ctx)]
-    samples = run.collect("first_token", share, n_rounds, todo)
+    samples = run.collect("first_token", n_rounds, todo, run.budget.section(dealt))
     return [row(condition, parts, subject, limit) for condition, parts in samples.items()]
 
 

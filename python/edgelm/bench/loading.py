@@ -61,9 +61,7 @@ def measure(run: Run, subject: Subject, rounds: int) -> list[Load]:
     text = text_of(subject.tokenizer, PROMPT)
     seconds = 1.0 + 2 * subject.load_s
     tasks = [Task(state, seconds, partial(once, subject, text, state)) for state in STATES]
-    return [
-        _row(state, starts) for state, starts in run.collect("load", 0.1, rounds, tasks).items()
-    ]
+    return [_row(state, starts) for state, starts in run.collect("load", rounds, tasks).items()]
 
 
 def once(subject: Subject, text: str, state: FileCache) -> _Start:

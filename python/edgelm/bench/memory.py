@@ -62,7 +62,7 @@ def measure(run: Run, subject: Subject, *, longest: int) -> Memory | None:
             return _memory(worker.hello["rss_bytes"], worker.ask("fill", lengths))
 
     seconds = 1.0 + subject.load_s + longest * subject.prefill_s
-    found = run.collect("memory", 0.07, 1, [Task("memory", seconds, fill)])
+    found = run.collect("memory", 1, [Task("memory", seconds, fill)])
     return found["memory"][0] if found else None
 
 

@@ -1,28 +1,31 @@
 """Other engines on the same file, in the same run, in turns.
 
-Each engine lives in a process of its own (engines.py states its settings). They get the same ids
-and take turns, so that a noisy moment hits both. A ratio is that of one round; what is quoted is
-the median of the rounds' ratios, with an interval that holds the true median nine times in ten.
+Each engine lives in a process of its own (engines.py states its settings). They get the same ids,
+new ones every round, and take turns, so that a noisy moment hits both. A ratio is that of one
+round; what is quoted is the median of the rounds' ratios, with an interval that holds the true
+median nine times in ten.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..hub import Step
 from . import stats
 from .limits import Limit, decode_bound, prefill_bound
-from .run import Run
+from .run import Run, Task
 from .stats import Verdict
 from .timing import Bound, Times
 from .worker import Worker, WorkerError
 
 if TYPE_CHECKING:
+    from .budget import Section
     from .subject import Subject
 
 PEERS = ("llama.cpp", "llama-cpp-python", "openvino")
@@ -31,6 +34,7 @@ DECODES = (32, 64)
 DECODE_PROMPT = 16
 QUESTION = "What is the capital of France, and what river runs through it?"
 N_CTX = 1024
+PILOT = 32  # tokens
 PAUSE_S = 0.1
 
 
@@ -99,11 +103,11 @@ def measure(
     *,
     only: Sequence[str],
     rounds: int,
-    tell: Callable[[PeerRow], object],
+    time_left: Section,
 ) -> Peer:
     """Both engines, each in a process of its own, in turns; who begins alternates.
 
-    only: rows whose names begin so; all if empty. `tell` gets every row when it is done.
+    only: rows whose names begin so; all if empty.
     """
     found = Peer(
         model=subject.info.name,
@@ -116,21 +120,48 @@ def measure(
         rows=[],
     )
     n_ctx = min(N_CTX, subject.info.n_ctx_train)
+    run.progress(Step(f"{subject.info.name}: {peer}", 0, 1))
+
+    def opened(engine: str) -> Worker:
+        return subject.worker(
+            engine=engine, n_ctx=n_ctx, kv_type="f16", patience=lambda: time_left.left
+        )
+
     try:
         with ExitStack() as both:
-            pair = [both.enter_context(opened(subject, name, n_ctx)) for name in ("edgelm", peer)]
-            ours, theirs = pair
+            ours, theirs = (both.enter_context(opened(name)) for name in ("edgelm", peer))
             found.version = theirs.hello["version"]
             found.our_settings = shown(ours.hello["settings"])
             found.their_settings = shown(theirs.hello["settings"])
-            for worker in pair:
-                worker.ask("decode", subject.ids(DECODE_PROMPT, run.seed), 2)  # warms up
-            for work in works(run, subject, n_ctx):
-                if not only or any(work.name.startswith(start) for start in only):
-                    times = in_turns(run, work, subject, pair, n_ctx, rounds)
-                    if times[0]:
-                        found.rows.append(row(work, subject, limit, *times))
-                        tell(found.rows[-1])
+            speeds = [pilot(worker, subject) for worker in (ours, theirs)]
+            run.progress(Step(f"{subject.info.name}: {peer}", 1, 1))
+
+            def once(work: Work, round_: int) -> tuple[float, float]:
+                times = [0.0, 0.0]
+                for i in (0, 1) if round_ % 2 == 0 else (1, 0):
+                    time.sleep(PAUSE_S)  # the other's idle threads spin for a moment
+                    worker = (ours, theirs)[i]
+                    if work.method == "load":
+                        with opened(worker.engine) as fresh:
+                            times[i] = fresh.hello["load_ms"]
+                    else:
+                        arguments = work.arguments(subject, run.seed + 1000 * round_)
+                        times[i] = float(worker.ask(work.method, *arguments))
+                return times[0], times[1]
+
+            def task(work: Work) -> Task[Work, tuple[float, float]]:
+                count = itertools.count()
+                seconds = 2 * PAUSE_S + sum(work.seconds(speed) for speed in speeds)
+                return Task(work, seconds, lambda: once(work, next(count)))
+
+            wanted = [
+                task(work)
+                for work in works(run, subject, n_ctx)
+                if not only or str(work).startswith(tuple(only))
+            ]
+            for work, times in run.collect("peers", rounds, wanted, time_left).items():
+                our_ms, their_ms = zip(*times, strict=True)
+                found.rows.append(row(work, subject, limit, list(our_ms), list(their_ms)))
     except WorkerError as error:
         found.unavailable = str(error)
     except KeyboardInterrupt:
@@ -138,57 +169,67 @@ def measure(
     return found
 
 
+class Speed(NamedTuple):
+    """What an engine needs, roughly."""
+
+    load_s: float
+    prefill_s: float
+    decode_s: float
+
+
+def pilot(worker: Worker, subject: Subject) -> Speed:
+    """Warms the engine up, and tells how long to expect it to take; a token's time is a mean."""
+    ids = subject.ids(PILOT)
+    for _ in range(2):
+        prefill_ms, decode_ms = worker.ask("prefill", ids), worker.ask("decode", ids[:1], 2)
+    start_s = 1e-3 * (worker.hello["interpreter_ms"] + worker.hello["imports_ms"])
+    return Speed(
+        start_s + 1e-3 * worker.hello["load_ms"], 1e-3 * prefill_ms / PILOT, 1e-3 * decode_ms
+    )
+
+
 @dataclass(frozen=True)
 class Work:
-    """What both engines are asked: a method of engines.Engine, or "load"."""
+    """What both engines are asked: a method of engines.Engine, or "load".
 
-    name: str
-    unit: Literal["tok/s", "ms"]
-    n_tokens: int
-    depth: int
-    method: str
-    arguments: tuple[Any, ...] = ()
+    n_prompt: tokens of the prompt.
+    n_decode: tokens decoded behind it.
+    """
+
+    method: Literal["prefill", "decode", "first_token", "load"]
+    n_prompt: int = 0
+    n_decode: int = 0
+
+    def __str__(self) -> str:
+        return {
+            "prefill": f"prefill {self.n_prompt}",
+            "decode": f"decode {self.n_decode}",
+            "first_token": "first token",
+        }.get(self.method, self.method)
+
+    def seconds(self, speed: Speed) -> float:
+        """Of one round, about."""
+        load_s = speed.load_s if self.method == "load" else 0.0
+        return load_s + self.n_prompt * speed.prefill_s + self.n_decode * speed.decode_s
+
+    def arguments(self, subject: Subject, seed: int) -> tuple[Any, ...]:
+        """Of the method; the seed is of the round, so that no engine has cached the ids."""
+        if self.method == "first_token":
+            return (QUESTION,)
+        ids = subject.ids(self.n_prompt, seed + self.n_prompt + self.n_decode)
+        return (ids, self.n_decode) if self.method == "decode" else (ids,)
 
 
 def works(run: Run, subject: Subject, n_ctx: int) -> Iterator[Work]:
     """Everything that can be measured within the context."""
-    for n in PREFILLS:
-        if run.fits("peers", f"prefill {n}", n + 1, n_ctx):
-            yield Work(f"prefill {n}", "tok/s", n, 0, "prefill", (subject.ids(n, run.seed + n),))
-    for n in DECODES:
-        if run.fits("peers", f"decode {n}", DECODE_PROMPT + n + 1, n_ctx):
-            ids = subject.ids(DECODE_PROMPT, run.seed + n)
-            yield Work(f"decode {n}", "tok/s", 1, DECODE_PROMPT, "decode", (ids, n))
-    yield Work("first token", "ms", 1, 0, "first_token", (QUESTION,))
-    yield Work("load", "ms", 1, 0, "load")
-
-
-def in_turns(
-    run: Run, work: Work, subject: Subject, pair: Sequence[Worker], n_ctx: int, rounds: int
-) -> tuple[list[float], list[float]]:
-    """Milliseconds of both, round by round; whole rounds only."""
-    ours: list[float] = []
-    theirs: list[float] = []
-    for round_ in range(rounds):
-        run.progress(Step(f"{subject.info.name}: {work.name}", round_, rounds))
-        order = (0, 1) if round_ % 2 == 0 else (1, 0)
-        times = [0.0, 0.0]
-        for i in order:
-            time.sleep(PAUSE_S)  # the other's idle threads spin for a moment
-            if work.method == "load":
-                with opened(subject, pair[i].engine, n_ctx) as fresh:
-                    times[i] = fresh.hello["load_ms"]
-            else:
-                times[i] = float(pair[i].ask(work.method, *work.arguments))
-        ours.append(times[0])
-        theirs.append(times[1])
-    run.progress(Step(f"{subject.info.name}: {work.name}", rounds, rounds))
-    return ours, theirs
-
-
-def opened(subject: Subject, engine: str, n_ctx: int) -> Worker:
-    """A process with that engine and the subject's file."""
-    return subject.worker(engine=engine, n_ctx=n_ctx, kv_type="f16")
+    for work in (
+        *(Work("prefill", n) for n in PREFILLS),
+        *(Work("decode", DECODE_PROMPT, n) for n in DECODES),
+    ):
+        if run.fits("peers", work, work.n_prompt + work.n_decode + 1, n_ctx):
+            yield work
+    yield Work("first_token", len(subject.tokenizer.encode(QUESTION)))
+    yield Work("load")
 
 
 def row(
@@ -200,16 +241,15 @@ def row(
     low, high = stats.median_interval(ratios)
     bound = None
     if work.method == "prefill":
-        bound = prefill_bound(subject.info, limit, work.n_tokens, 0, our_times.median_ms)
+        bound = prefill_bound(subject.info, limit, work.n_prompt, 0, our_times.median_ms)
     elif work.method == "decode":
-        n_before = work.depth + work.arguments[1] // 2
-        kv_bytes = subject.kv_read_bytes(n_before)
+        kv_bytes = subject.kv_read_bytes(work.n_prompt + work.n_decode // 2)
         bound = decode_bound(subject.info, limit, kv_bytes, our_times.median_ms)
     return PeerRow(
-        name=work.name,
-        unit=work.unit,
-        n_tokens=work.n_tokens,
-        depth=work.depth,
+        name=str(work),
+        unit="tok/s" if work.method in ("prefill", "decode") else "ms",
+        n_tokens=work.n_prompt if work.method == "prefill" else 1,
+        depth=work.n_prompt if work.method == "decode" else 0,
         ours=our_times,
         theirs=their_times,
         ratios=ratios,

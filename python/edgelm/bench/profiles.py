@@ -75,7 +75,7 @@ def measure(run: Run, subject: Subject, profile: str, rounds: int) -> list[Scena
     for shape in SCENARIOS[profile]:
         if run.fits("scenarios", shape, sum(shape), subject.settings.n_ctx):
             todo.append(Task(shape, seconds(shape), lambda s=shape: once(subject, s)))  # type: ignore[misc]
-    found = run.collect("scenarios", 0.8, rounds, todo)
+    found = run.collect("scenarios", rounds, todo)
     return [_row(profile, shape, replies) for shape, replies in found.items()]
 
 

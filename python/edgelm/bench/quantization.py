@@ -8,8 +8,9 @@ KL divergence, KL(reference || file) = sum_v p(v) (ln p(v) - ln q(v)), the mean 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,20 +19,21 @@ import numpy as np
 
 from ..api import Model
 from ..gguf import open_gguf
-from ..hub import Step
 from ..model import open_network
 from .prompts import PROSE
-from .run import Run
+from .run import Run, Task
 from .subject import RANDOM_KEY, main_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .results import ModelResult
+    from .subject import Subject
 
 CHUNK = 512
 ROWS = 32  # rows of V log-probabilities handled at once
 SPEED_PROMPT = 128
+LOGIT_S = 4e-8  # of float64 arithmetic on one logit
 
 
 @dataclass
@@ -83,39 +85,54 @@ class _Scores:
 
 
 def measure(
-    run: Run, paths: Sequence[Path], results: Sequence[ModelResult], *, n_threads: int, chunks: int
+    run: Run,
+    seconds: Mapping[Path, float],
+    results: Sequence[ModelResult],
+    *,
+    n_threads: int,
+    chunks: int,
 ) -> list[Quantization]:
-    """A row a file, the largest first; files of another vocabulary than the largest get no KL."""
-    paths = sorted(paths, key=lambda p: -p.stat().st_size)
-    rows: list[Quantization] = []
+    """A row a file, the largest first; files of another vocabulary than the largest get no KL.
+
+    seconds: of each file, that scoring it is thought to take (see `expected_s`).
+    """
     speeds = {result.model.name: result for result in results}
-    try:
-        with TemporaryDirectory(prefix="edgelm-bench-") as folder:
-            reference = _Reference(Path(folder) / "log-probabilities")
-            for i, path in enumerate(paths):
-                run.progress(Step("quantization", i, len(paths)))
-                scores = _score(path, n_threads, chunks, reference)
-                rows.append(_row(path, scores, paths[0], speeds.get(path.name)))
-            run.progress(Step("quantization", len(paths), len(paths)))
-    except KeyboardInterrupt:
-        run.interrupted = True
-    return rows
+    with TemporaryDirectory(prefix="edgelm-bench-") as folder:
+        reference = _Reference(Path(folder) / "log-probabilities")
+
+        def once(path: Path) -> Quantization:
+            scores = _score(path, n_threads, chunks, reference)
+            return _row(path, scores, reference.name, speeds.get(path.name))
+
+        tasks = [
+            Task(path.name, seconds[path], partial(once, path))
+            for path in sorted(seconds, key=lambda p: -p.stat().st_size)
+        ]
+        found = run.collect("quantization", 1, tasks)
+    return [rows[0] for rows in found.values()]
+
+
+def expected_s(subject: Subject, chunks: int) -> float:
+    """About how long a file takes: loading, computing, and arithmetic on rows of logits."""
+    rows_s = CHUNK / 2 * subject.tokenizer.vocab_size * LOGIT_S
+    return subject.load_s + chunks * (CHUNK * subject.prefill_s + rows_s)
 
 
 class _Reference:
     """Log-probabilities of the first file, on disk: 4 bytes a position and vocabulary entry."""
 
     def __init__(self, path: Path) -> None:
+        self.name = ""
         self._path = path
         self._ids: list[list[int]] | None = None
         self._vocab_size = 0
         self._position = 0
 
-    def begin(self, chunks: list[list[int]], vocab_size: int) -> bool:
+    def begin(self, name: str, chunks: list[list[int]], vocab_size: int) -> bool:
         """Whether KL can be had: not for the first file, nor for another vocabulary."""
         self._position = 0
         if self._ids is None:
-            self._ids, self._vocab_size = chunks, vocab_size
+            self.name, self._ids, self._vocab_size = name, chunks, vocab_size
             return False
         return (chunks, vocab_size) == (self._ids, self._vocab_size)
 
@@ -139,7 +156,7 @@ def _score(path: Path, n_threads: int, n_chunks: int, reference: _Reference) -> 
         ids = tokenizer.encode(PROSE.read_text(encoding="utf-8"))
         size = min(CHUNK, len(ids), network.meta.n_ctx_train)
         chunks = [ids[i : i + size] for i in range(0, len(ids) - size + 1, size)][:n_chunks]
-        compared = reference.begin(chunks, tokenizer.vocab_size)
+        compared = reference.begin(path.name, chunks, tokenizer.vocab_size)
         scores = _Scores([], 0, [], None)
         agreed = 0
         for chunk in chunks:
@@ -186,7 +203,7 @@ def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> list[float]:
     return [float(x) for x in (np.exp(p) * (p - q)).sum(-1)]
 
 
-def _row(path: Path, scores: _Scores, largest: Path, speed: ModelResult | None) -> Quantization:
+def _row(path: Path, scores: _Scores, reference: str, speed: ModelResult | None) -> Quantization:
     file = open_gguf(path)
     n_weights = sum(math.prod(t.shape) for t in file.tensors)
     nats = math.fsum(scores.nats)
@@ -200,7 +217,7 @@ def _row(path: Path, scores: _Scores, largest: Path, speed: ModelResult | None) 
         n_tokens=len(scores.nats),
         perplexity=math.exp(nats / len(scores.nats)),
         bits_per_byte=nats / math.log(2) / scores.n_bytes,
-        reference=largest.name if scores.kl else None,
+        reference=reference if scores.kl else None,
         kl_nats=math.fsum(scores.kl) / len(scores.kl) if scores.kl else None,
         kl_samples=scores.kl,
         top_agreement=scores.agreement,

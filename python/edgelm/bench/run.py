@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..hub import Progress, Step
-from .budget import Budget
+from .budget import Budget, Section
 
 Sample = TypeVar("Sample")
 Key = TypeVar("Key", bound=Hashable)
@@ -67,16 +67,20 @@ class Run:
         return False
 
     def collect(
-        self, section: str, share: float, n_rounds: int, tasks: Iterable[Task[Key, Sample]]
+        self,
+        section: str,
+        n_rounds: int,
+        tasks: Iterable[Task[Key, Sample]],
+        time_left: Section | None = None,
     ) -> dict[Key, list[Sample]]:
         """Samples by key. The tasks take turns for n_rounds, so that a noisy moment hits all.
 
-        What does not fit into the section's share of the time is left out: whole tasks with a note,
-        further rounds in silence. Ctrl-C ends it; what was measured is returned, and
+        What does not fit into time_left, the section's own by default, is left out: whole tasks
+        with a note, further rounds in silence. Ctrl-C ends it; what was measured is returned, and
         `interrupted` is set. So does a task that raises CannotMeasure, with a note.
         """
         todo = list(tasks)
-        time_left = self.budget.section(share)
+        time_left = time_left or self.budget.section(section)
         took: dict[Key, float] = {}
         pace = 1.0  # of the last task that ran for the first time: what it took over its estimate
         found: dict[Key, list[Sample]] = {}

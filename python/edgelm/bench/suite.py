@@ -8,8 +8,8 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
@@ -35,9 +35,8 @@ from . import (
     sustain,
     threads,
 )
-from .budget import Budget
+from .budget import Budget, Section
 from .limits import Limit
-from .peers import PeerRow
 from .results import SCHEMA_VERSION, ModelResult, Results
 from .run import Run
 from .stats import spread
@@ -54,9 +53,24 @@ PROFILES: dict[str | None, tuple[str, ...]] = {
     "survey": ("scenarios", "cost", "peers"),
     "llama-bench": ("llama_bench", "peers"),
 }
-SECONDS: dict[Effort, float | None] = {"quick": 42.0, "default": 240.0, "full": None}
+# Of a model; what is not in it is the start, the look at the noise and the report.
+SECONDS: dict[Effort, float | None] = {"quick": 48.0, "default": 270.0, "full": None}
+WEIGHTS = {
+    "first_token": 28,
+    "decode": 20,
+    "llama_bench": 15,
+    "scenarios": 70,
+    "cost": 6,
+    "peers": 100,  # each
+    "cold": 8,
+    "load": 10,
+    "memory": 7,
+    "threads": 10,
+    "quantization": 6,
+}  # in the order in which they run
 N_CTX = 2304  # the greatest depth, and the tokens behind it
-QUANTIZATION_CHUNKS: dict[Effort, int] = {"quick": 1, "default": 1, "full": 1000}
+QUANTIZATION_CHUNKS: dict[Effort, int] = {"quick": 1, "default": 2, "full": 1000}
+PEER_ROUNDS: dict[Effort, int] = {"quick": 5, "default": 5, "full": 9}  # if there is time
 MAX_SPREAD = 0.1
 
 
@@ -66,7 +80,7 @@ class Plan:
 
     only: sections, of SECTIONS; all of the profile's if empty.
     rows: of peers, by the start of their names; all if empty.
-    rounds: of peers.
+    rounds: of peers, however long they take; None is as many as there is time for.
     command: as it goes into the results.
     """
 
@@ -88,7 +102,7 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """For one model, peers and the table of files aside; None is as long as it takes."""
+        """For one model, `sustain_s` and given `rounds` aside; None is as long as it takes."""
         return SECONDS[self.effort]
 
 
@@ -96,7 +110,6 @@ def measure(
     plan: Plan,
     progress: Progress,
     keep: Callable[[Results], object] = lambda results: None,
-    tell: Callable[[PeerRow], object] = lambda row: None,
 ) -> Results:
     """Run the plan. `keep` is called with what there is after every section, and at the end.
 
@@ -123,7 +136,7 @@ def measure(
         results.seconds = time.monotonic() - began
         keep(results)
 
-    suite = _Suite(plan, results, progress, save, tell)
+    suite = _Suite(plan, results, progress, save)
     try:
         for path in plan.paths:
             if not results.interrupted:
@@ -147,12 +160,14 @@ class _Suite:
     results: Results
     progress: Progress
     save: Callable[[], object]
-    tell: Callable[[PeerRow], object]
+    scoring_s: dict[Path, float] = field(default_factory=dict)
+    spare_s: float = 0.0
 
     def model(self, path: Path) -> None:
         """Every section of one model."""
         plan = self.plan
-        run = Run(Budget(plan.seconds), progress=self.progress, seed=plan.seed, model=path.name)
+        budget = Budget(plan.seconds, self.weights())
+        run = Run(budget, progress=self.progress, seed=plan.seed, model=path.name)
         cpus = self.cpus()
         n_threads = plan.n_threads
         if n_threads is None and cpus is not None:
@@ -172,7 +187,9 @@ class _Suite:
                 self.results.models.append(result)
                 limit = self.limit(subject.settings.n_threads)
                 self.within(run, subject, result, limit)
+                self.scoring_s[path] = quantization.expected_s(subject, self.chunks)
             self.apart(run, subject, result, limit)
+        self.spare_s += (plan.seconds or 0.0) - budget.elapsed
         self.results.skipped += run.skipped
         self.results.interrupted |= run.interrupted
         self.results.projection += projection.project(
@@ -210,12 +227,7 @@ class _Suite:
         full, quick = plan.effort == "full", plan.effort == "quick"
         for peer in plan.against:
             if self.wants("peers") and not run.interrupted:
-                rounds = plan.rounds or (3 if quick else 5)
-                self.results.peers.append(
-                    peers.measure(
-                        run, subject, limit, peer, only=plan.rows, rounds=rounds, tell=self.tell
-                    )
-                )
+                self.peer(run, subject, limit, peer)
                 self.save()
         if self.wants("first_token"):
             result.first_token += first_token.measure_cold(
@@ -237,19 +249,49 @@ class _Suite:
                 memory_bytes = self.results.machine.memory_bytes
                 result.suggestion = threads.suggestion(result.threads, subject, memory_bytes)
 
+    def peer(self, run: Run, subject: Subject, limit: Limit, peer: str) -> None:
+        """One other engine."""
+        plan = self.plan
+        asked_for = plan.rounds is not None
+        rounds = plan.rounds or PEER_ROUNDS[plan.effort]
+        time_left = Section(run.budget, None) if asked_for else run.budget.section(peer)
+        with run.budget.paused() if asked_for else nullcontext():
+            found = peers.measure(
+                run, subject, limit, peer, only=plan.rows, rounds=rounds, time_left=time_left
+            )
+        self.results.peers.append(found)
+
+    @property
+    def chunks(self) -> int:
+        """Of the text that the quantization table scores."""
+        return QUANTIZATION_CHUNKS[self.plan.effort]
+
     def files(self) -> None:
-        """The quantization table."""
+        """The quantization table, in the time that the models left."""
         if self.wants("quantization"):
-            run = Run(Budget(None), progress=self.progress)
+            spare_s = None if self.plan.seconds is None else self.spare_s
+            run = Run(Budget(spare_s, {"quantization": 1}), progress=self.progress)
             self.results.quantization = quantization.measure(
                 run,
-                self.plan.paths,
+                self.scoring_s,
                 self.results.models,
                 n_threads=self.results.models[0].settings.n_threads,
-                chunks=QUANTIZATION_CHUNKS[self.plan.effort],
+                chunks=self.chunks,
             )
+            self.results.skipped += run.skipped
             self.results.interrupted |= run.interrupted
             self.save()
+
+    def weights(self) -> dict[str, float]:
+        """Of the sections that are asked for; each peer is one."""
+        found: dict[str, float] = {}
+        for section, weight in WEIGHTS.items():
+            whose = "first_token" if section == "cold" else section
+            suggests = section == "threads" and self.plan.suggest
+            if self.wants(whose) or suggests:
+                names = self.plan.against if section == "peers" else [section]
+                found |= dict.fromkeys(names, float(weight))
+        return found
 
     def wants(self, section: str) -> bool:
         """Whether a section is asked for."""

@@ -74,12 +74,15 @@ def measure(
 
     report(0.0)
     try:
-        while not points or points[-1].t_s < seconds:
-            with subject.model.session() as session:
-                session.prefill(subject.ids(1, run.seed))
-                while len(session) < depth and (not points or points[-1].t_s < seconds):
-                    points.append(_interval(subject, session, depth, interval, times, began, root))
-                    report(points[-1].t_s)
+        with run.budget.paused():  # it was asked for on top
+            while not points or points[-1].t_s < seconds:
+                with subject.model.session() as session:
+                    session.prefill(subject.ids(1, run.seed))
+                    while len(session) < depth and (not points or points[-1].t_s < seconds):
+                        points.append(
+                            _interval(subject, session, depth, interval, times, began, root)
+                        )
+                        report(points[-1].t_s)
     except KeyboardInterrupt:
         run.interrupted = True
     return _summary(seconds, points, times) if points else None

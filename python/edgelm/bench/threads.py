@@ -81,7 +81,7 @@ def measure(run: Run, subject: Subject, machine: Machine) -> list[ThreadSetting]
         seconds = 1.0 + subject.load_s + slower * slow
         return Task(choice, seconds, lambda: once(subject, choice, run.seed))
 
-    found = run.collect("threads", 0.1, 1, [task(choice) for choice in todo])
+    found = run.collect("threads", 1, [task(choice) for choice in todo])
     return [settings[0] for settings in found.values()]
 
 

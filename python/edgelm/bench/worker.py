@@ -11,8 +11,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -22,6 +24,7 @@ from ..memory import resident_bytes
 from .run import CannotMeasure
 
 _STARTED = time.monotonic()
+LEAST_PATIENCE_S = 10.0
 
 
 class WorkerError(CannotMeasure):
@@ -41,9 +44,14 @@ class Worker:
         n_batch: int = 512,
         kv_type: str = "f16",
         cpus: Sequence[int] | None = None,
+        patience: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """Loads the model there. WorkerError if that fails."""
+        """Loads the model there. WorkerError if that fails.
+
+        patience: seconds to wait for an answer before the process is ended; None is for ever.
+        """
         self.engine = engine
+        self._patience = patience
         self._said = TemporaryFile("w+", errors="replace")  # noqa: SIM115  (until close)
         start = {
             "engine": engine,
@@ -80,6 +88,10 @@ class Worker:
             pass  # the answer, or its absence, says why
         return self._answer()
 
+    def _end_late(self, late: threading.Event) -> None:
+        late.set()
+        self._process.kill()
+
     def close(self) -> None:
         """End the process, now."""
         self._process.kill()
@@ -99,7 +111,16 @@ class Worker:
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        patience, late = self._patience(), threading.Event()
+        with ExitStack() as waiting:
+            if patience is not None:
+                patience = max(patience, LEAST_PATIENCE_S)
+                timer = threading.Timer(patience, self._end_late, (late,))
+                timer.start()
+                waiting.callback(timer.cancel)
+            line = self._process.stdout.readline()
+        if late.is_set():
+            raise WorkerError(f"it was ended after {patience:.0f} s without an answer")
         if line:
             answer = json.loads(line)
             if "error" not in answer:

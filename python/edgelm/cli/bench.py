@@ -18,12 +18,8 @@ from .options import LOAD_OPTIONS, add_load_options, given
 from .terminal import ProgressBar, printable, resolve, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..bench.peers import PeerRow
     from ..bench.results import Results
     from ..bench.suite import Plan
-    from ..bench.timing import Times
 
 HELP = "measure latency, memory and energy"
 FILES = ("results.json", "results.csv", "results.md", "report.html")
@@ -50,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="PEER", action="append", choices=PEERS, default=[],
         help=f"{', '.join(PEERS)}; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--rounds", metavar="N", type=int, help="in turns with each peer (5)")
+    parser.add_argument(
+        "--rounds", metavar="N", type=int, help="with each peer, whatever time they take"
+    )
     parser.add_argument(
         "--only", metavar="SECTION", nargs="+", choices=SECTIONS, default=[],
         help=", ".join(SECTIONS),
@@ -97,7 +95,7 @@ def main(arguments: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     bar = ProgressBar(amount=lambda n: f"{n:.0f}")
     try:
-        results = suite.measure(plan, bar, lambda r: write(r, out), tell=_teller(bar))
+        results = suite.measure(plan, bar, lambda r: write(r, out))
     finally:
         bar.close()
     write(results, out, report=True)
@@ -192,7 +190,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         sustain_s=arguments.sustain,
         suggest=arguments.suggest,
         seed=arguments.seed,
-        against=arguments.against,
+        against=list(dict.fromkeys(arguments.against)),
         only=only,
         rows=arguments.rows,
         rounds=arguments.rounds,
@@ -209,30 +207,6 @@ def _check(arguments: argparse.Namespace) -> None:
     integer("--seed", arguments.seed, 0)
     if arguments.sustain is not None:
         real("--sustain", arguments.sustain, 0.1, 86_400)
-
-
-def _teller(bar: ProgressBar) -> Callable[[PeerRow], None]:
-    def tell(row: PeerRow) -> None:
-        """A peer's row as soon as it is done."""
-        bar.close()
-        ours, theirs = (_rate(row, times) for times in (row.ours, row.theirs))
-        spread = f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
-        shares = ""
-        if row.limit is not None and row.their_share is not None:
-            shares = f"; of the limit {row.limit.share:.0%} and {row.their_share:.0%}"
-        print(
-            f"{row.name}: {ours} and {theirs} {row.unit}, ratio {spread}: {row.verdict}{shares}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return tell
-
-
-def _rate(row: PeerRow, times: Times) -> str:
-    if row.unit == "ms":
-        return f"{times.median_ms:,.1f}"
-    return f"{1e3 * row.n_tokens / times.median_ms:,.1f}"
 
 
 def write(results: Results, out: Path, *, report: bool = False) -> None:
