@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from arch_models import MODELS, N_CTX, TOKENS, relative_rms
+from arch_model import N_CTX, TOKENS, relative_rms
+from arch_models import MODELS
 from edgelm.arch import ARCHITECTURES, build
 from edgelm.errors import ModelFormatError, UnsupportedModelError
 from edgelm.gguf import open_gguf
@@ -32,7 +34,7 @@ F32_TOLERANCE = 4e-3
 # Our error on a quantized file as a multiple of llama.cpp's.
 QUANTIZED_RATIO = 1.25
 # Whose files always hold an output.weight, in llama.cpp too.
-ALWAYS_UNTIED = {"gptneox", "phi2", "stablelm"}
+ALWAYS_UNTIED = {"gptneox", "nemotron", "phi2", "stablelm"}
 
 
 def logits(path: Path) -> NDArray[np.float32]:
@@ -96,7 +98,7 @@ def test_a_wrong_wiring_is_caught(tmp_path):
     """The seeded fault: Gemma 2's windows hold one position more than they should."""
     model = MODELS["gemma2"]
     wrong = dict(model.metadata) | {"attention.sliding_window": 7}
-    path = type(model)(**{**model.__dict__, "metadata": wrong}).write(tmp_path / "model.gguf")
+    path = replace(model, metadata=wrong).write(tmp_path / "model.gguf")
     golden = np.load(GOLDEN / "gemma2.npz")
     assert relative_rms(logits(path), golden["logits"]) > 3 * F32_TOLERANCE
 
@@ -133,6 +135,19 @@ def test_windows_may_be_stated_by_layer(tmp_path):
         short = model.write(tmp_path / "short.gguf", prepare=lambda w, p=wrong: w.add_array(key, p))
         with pytest.raises(ModelFormatError, match="sliding_window_pattern"):
             logits(short)
+
+
+def test_minicpms_first_files_leave_the_scales_unsaid(tmp_path):
+    """Then they are those of its config.json: scale_emb, scale_depth and dim_model_base."""
+    model = MODELS["minicpm"]
+    unsaid = {k: v for k, v in model.metadata.items() if not k.endswith("_scale")}
+    scales = {"embedding": 12.0, "residual": 1.4 / 3**0.5, "logit": 256 / 256}
+    said = unsaid | {f"{name}_scale": value for name, value in scales.items()}
+    got, want = (
+        logits(replace(model, metadata=m).write(tmp_path / f"{len(m)}.gguf"))
+        for m in (unsaid, said)
+    )
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_every_architecture_has_a_golden():

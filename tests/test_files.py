@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 import edgelm
-from arch_models import MODELS, TOKENS, ArchModel, relative_rms
+from arch_model import TOKENS, ArchModel, relative_rms
+from arch_models import MODELS
 from ggml_oracle import quantize
 
 LLAMA = MODELS["llama"]

@@ -43,9 +43,14 @@ def yarn_rope(
     *,
     beta_fast: float = 32.0,
     beta_slow: float = 1.0,
+    log_multiplier: float = 0.0,
     attn_factor: float = 1.0,
 ) -> Rope:
-    """High frequencies stay, low ones are interpolated. Source: arXiv:2309.00071."""
+    """High frequencies stay, low ones are interpolated. Source: arXiv:2309.00071.
+
+    The attention grows with the logarithm of the factor, but for what DeepSeek's log_multiplier
+    takes back (`mscale_all_dim` in its configuration). Source: arXiv:2405.04434.
+    """
 
     def dimension(n_turns: float) -> float:  # where a pair turns n_turns times in the context
         return n_rot * math.log(n_ctx_original / (n_turns * 2 * math.pi)) / (2 * math.log(base))
@@ -55,4 +60,5 @@ def yarn_rope(
     ramp = np.clip((np.arange(n_rot // 2) - low) / max(0.001, high - low), 0, 1)
     plain = plain_rope(n_rot, base).inv_freq
     inv_freq = plain / factor * ramp + plain * (1 - ramp)
-    return Rope(inv_freq, attn_factor * (1 + 0.1 * math.log(factor)))
+    growth = 0.1 * max(0.0, math.log(factor))
+    return Rope(inv_freq, attn_factor * (1 + growth) / (1 + log_multiplier * growth))

@@ -1,4 +1,4 @@
-"""Llama 1 to 3, Mistral, Mixtral, SmolLM2, TinyLlama."""
+"""Llama 1 to 3, Mistral, Mixtral, SmolLM2, TinyLlama, ERNIE 4.5, InternLM 2."""
 
 from __future__ import annotations
 

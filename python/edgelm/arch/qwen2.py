@@ -1,4 +1,4 @@
-"""Qwen 2 and 2.5: Llama's wiring with biases on Q, K and V, and RoPE over half-heads."""
+"""Qwen 2 and 2.5 and Seed-OSS: Llama's wiring with biases on Q, K, V and RoPE over half-heads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from . import wiring
 
 def build(g: Graph, m: Meta, w: Weights) -> Value:
     """Qwen 2's dense decoder. Source: arXiv:2407.10671."""
+    return _build(g, m, w, ffn_norm="ffn_norm")
+
+
+def build_seed_oss(g: Graph, m: Meta, w: Weights) -> Value:
+    """Seed-OSS 36B, whose files name the second norm otherwise. Source: its model card."""
+    return _build(g, m, w, ffn_norm="post_attention_norm")
+
+
+def _build(g: Graph, m: Meta, w: Weights, ffn_norm: str) -> Value:
     rope = wiring.rope(g, m, w)
     x = g.embed(w["token_embd"])  # (T, D)
     for i, b in w.blocks(m.n_layers):
@@ -21,7 +30,7 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         if i == m.n_layers - 1:
             x, attended = g.rows(x), g.rows(attended)
         x = g.add(x, g.linear(attended, b["attn_output"], b.bias("attn_output")))
-        h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
+        h = g.rms_norm(x, b[ffn_norm], m.rms_eps)
         x = g.add(x, wiring.glu(g, h, b, "silu"))
     h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
     return g.linear(h, w.get("output", w["token_embd"]), w.bias("output"))  # (R, V)

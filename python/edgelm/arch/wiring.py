@@ -55,6 +55,9 @@ def _rope(m: Meta, w: Weights) -> Rope:
             m.rope_base,
             m.number("rope.scaling.factor"),
             n_original,
+            beta_fast=m.number("rope.scaling.yarn_beta_fast", 32.0),
+            beta_slow=m.number("rope.scaling.yarn_beta_slow", 1.0),
+            log_multiplier=m.number("rope.scaling.yarn_log_multiplier", 0.0),
             attn_factor=m.number("rope.scaling.attn_factor", 1.0),
         )
     if kind != "none":
