@@ -17,7 +17,7 @@ import pytest
 
 import edgelm
 from edgelm import bench, cli
-from edgelm.bench import first_token, loading, prompts, quantization, results, suite
+from edgelm.bench import engines, first_token, loading, prompts, quantization, results, suite
 from edgelm.bench import worker as worker_module
 from edgelm.bench.budget import Budget
 from edgelm.bench.results import Results
@@ -303,6 +303,15 @@ def test_wrong_arguments_are_one_line(
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith("edgelm: ")
     assert message in err
+
+
+def test_a_peer_that_is_not_installed_is_refused_at_once(
+    capsys: pytest.CaptureFixture[str], files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(engines.PEER_MODULES, "openvino", ("no_such_module", "it"))
+    assert cli.main(["bench", str(files[0]), "--against", "openvino"]) == 2
+    err = capsys.readouterr().err
+    assert err == "edgelm: --against openvino needs no_such_module: pip install it\n"
 
 
 def test_ctrl_c_keeps_what_was_measured(files: list[Path], tmp_path: Path) -> None:

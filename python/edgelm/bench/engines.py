@@ -7,13 +7,14 @@ same for all; times are in milliseconds.
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..memory import peak_bytes, resident_bytes
 
-WARM_IDS = [1, 2, 3]
+OPENVINO_TYPES = frozenset({"F32", "F16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K"})
 
 
 class Engine(Protocol):
@@ -233,13 +234,24 @@ class OpenVino:
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.enable_prefix_caching = False
         scheduler.max_num_batched_tokens = 2**31 - 1
-        self._pipe = openvino_genai.LLMPipeline(
-            str(path),
-            "CPU",
-            scheduler_config=scheduler,
-            INFERENCE_NUM_THREADS=n_threads,
-            KV_CACHE_PRECISION="f16",
-        )
+        try:
+            self._pipe = openvino_genai.LLMPipeline(
+                str(path),
+                "CPU",
+                scheduler_config=scheduler,
+                INFERENCE_NUM_THREADS=n_threads,
+                KV_CACHE_PRECISION="f16",
+            )
+        except RuntimeError as error:
+            from ..gguf import open_gguf
+
+            others = {tensor.type for tensor in open_gguf(path).tensors} - OPENVINO_TYPES
+            if not others:
+                raise
+            raise ValueError(
+                f"OpenVINO GenAI could not open the file, which has {', '.join(sorted(others))} "
+                f"tensors; it is known to read {', '.join(sorted(OPENVINO_TYPES))} ({error})"
+            ) from None
         self.version = f"openvino-genai {importlib.metadata.version('openvino-genai')}"
         self.settings = {
             "threads": n_threads,
@@ -280,3 +292,16 @@ ENGINES: dict[str, type] = {
     "llama-cpp-python": LlamaCppPython,
     "openvino": OpenVino,
 }
+# The module that a peer is, and what to install for it.
+PEER_MODULES = {
+    "llama.cpp": ("xllamacpp", "'edgelm[bench]'"),
+    "llama-cpp-python": ("llama_cpp", "llama-cpp-python"),
+    "openvino": ("openvino_genai", "openvino-genai"),
+}
+
+
+def check_installed(peer: str) -> None:
+    """ValueError says what to install."""
+    module, package = PEER_MODULES[peer]
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(f"--against {peer} needs {module}: pip install {package}")

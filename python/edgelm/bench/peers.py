@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .budget import Section
     from .subject import Subject
 
-PEERS = ("llama.cpp", "llama-cpp-python", "openvino")
 PREFILLS = (16, 128, 512)
 DECODES = (32, 64)
 DECODE_PROMPT = 16
@@ -163,7 +162,7 @@ def measure(
                 our_ms, their_ms = zip(*times, strict=True)
                 found.rows.append(row(work, subject, limit, list(our_ms), list(their_ms)))
     except WorkerError as error:
-        found.unavailable = str(error)
+        found.unavailable = " ".join(str(error).split())
     except KeyboardInterrupt:
         run.interrupted = True
     return found

@@ -11,6 +11,7 @@ from .budget import Budget, Section
 
 Sample = TypeVar("Sample")
 Key = TypeVar("Key", bound=Hashable)
+NO_TIME = "no time"  # the start of a reason
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Run:
                     if not time_left.allows(seconds):
                         if round_ == 0:
                             todo.remove(task)
-                            self.skip(section, task.key, f"it takes {seconds:.1f} s: no time")
+                            self.skip(section, task.key, f"{NO_TIME}: it takes {seconds:.1f} s")
                         continue
                     start = self.budget.elapsed
                     try:

@@ -70,6 +70,7 @@ WEIGHTS = {
 }  # in the order in which they run
 N_CTX = 2304  # the greatest depth, and the tokens behind it
 QUANTIZATION_CHUNKS: dict[Effort, int] = {"quick": 1, "default": 2, "full": 1000}
+QUICK_ROWS = ("prefill 128", "decode 32", "first token")  # against peers
 PEER_ROUNDS: dict[Effort, int] = {"quick": 5, "default": 5, "full": 9}  # if there is time
 MAX_SPREAD = 0.1
 
@@ -254,10 +255,11 @@ class _Suite:
         plan = self.plan
         asked_for = plan.rounds is not None
         rounds = plan.rounds or PEER_ROUNDS[plan.effort]
+        only = plan.rows or (QUICK_ROWS if plan.effort == "quick" else ())
         time_left = Section(run.budget, None) if asked_for else run.budget.section(peer)
         with run.budget.paused() if asked_for else nullcontext():
             found = peers.measure(
-                run, subject, limit, peer, only=plan.rows, rounds=rounds, time_left=time_left
+                run, subject, limit, peer, only=only, rounds=rounds, time_left=time_left
             )
         self.results.peers.append(found)
 
@@ -372,6 +374,9 @@ def warnings(results: Results) -> list[str]:
             f"The clock's governor is {', '.join(sorted(filter(None, governors)))}; "
             "performance gives steadier times."
         )
+    for peer in results.peers:
+        if peer.unavailable is not None:
+            found.append(f"{peer.peer} could not run {peer.model}: {peer.unavailable}")
     for model in results.models:
         if model.model.random_weights:
             found.append(f"{model.model.name} has random weights: its speed is real, its text not.")

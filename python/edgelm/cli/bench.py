@@ -168,9 +168,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if not arguments.models and not arguments.shape:
         raise ValueError("which model? Give a path, a known name or a --shape.")
     from ..bench import shapes
+    from ..bench.engines import check_installed
     from ..bench.suite import Plan
 
     _check(arguments)
+    for peer in arguments.against:
+        check_installed(peer)
     only = arguments.only or (["peers"] if arguments.rows else [])
     if arguments.suggest and not only:
         only = ["threads"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from ..projection import FORMULA
 from ..results import Results
+from ..run import NO_TIME
 from ..sustain import SustainPoint
 from .numbers import ABSENT, count, mib, number, percent
 from .table import Row, Table, label, per_model
@@ -297,15 +299,27 @@ def machine(results: Results) -> Table:
 
 
 def skipped(results: Results) -> Table:
-    """What is not here, and why."""
+    """What is not here, and why; what had no time is one row a section."""
+
+    def rows() -> Iterator[Row]:
+        for (model, section, late), some in itertools.groupby(
+            results.skipped, lambda s: (s.model, s.section, s.reason.startswith(NO_TIME))
+        ):
+            name = label(results, model) if model else "all"
+            left_out = list(some)
+            if late and len(left_out) > 1:
+                yield (name, section, ", ".join(s.what for s in left_out), NO_TIME)
+            else:
+                yield from ((name, section, s.what, s.reason) for s in left_out)
+        for peer in results.peers:
+            if peer.unavailable is not None:
+                yield (label(results, peer.model), "peers", peer.peer, peer.unavailable)
+
     return Table(
         "skipped",
         "Left out",
-        "What was not measured, and why.",
+        "What was not measured, and why. --full takes all the time that is needed.",
         ("file", "section", "what", "why"),
-        [
-            (label(results, s.model) if s.model else "all", s.section, s.what, s.reason)
-            for s in results.skipped
-        ],
+        list(rows()),
         frozenset({"file", "section", "what", "why"}),
     )

@@ -48,9 +48,6 @@ def peers(results: Results) -> Table:
     def rows() -> Iterator[Row]:
         for peer in results.peers:
             name = f"{label(results, peer.model)}, {peer.peer}"
-            if peer.unavailable is not None:
-                reason = f"could not run: {peer.unavailable}"
-                yield (name, reason, *[ABSENT] * 5)
             for row in peer.rows:
                 rate = row.unit == "tok/s"
 
