@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -312,6 +313,29 @@ def test_a_peer_that_is_not_installed_is_refused_at_once(
     assert cli.main(["bench", str(files[0]), "--against", "openvino"]) == 2
     err = capsys.readouterr().err
     assert err == "edgelm: --against openvino needs no_such_module: pip install it\n"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(
+    capsys: pytest.CaptureFixture[str], files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["bench", str(files[0]), "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith(f"edgelm: --out {tmp_path / 'file'}: it cannot")
+
+
+def test_a_disk_that_is_full_is_said_and_leaves_no_part(
+    measured: tuple[Results, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text = Path.write_text
+
+    def full(path: Path, text: str, **options: str) -> int:
+        write_text(path, text[:10], **options)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ValueError, match=r"results\.json could not be written: No space left"):
+        cli.bench.write(measured[0], tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_keeps_what_was_measured(files: list[Path], tmp_path: Path) -> None:

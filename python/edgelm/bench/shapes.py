@@ -164,6 +164,8 @@ def file_of(spec: str, progress: Progress) -> Path:
         try:
             write(part, name, SHAPES[name], file_type, progress)
             os.replace(part, path)
+        except OSError as error:
+            raise ValueError(f"{path} could not be written: {error.strerror}") from None
         finally:
             part.unlink(missing_ok=True)
     return path

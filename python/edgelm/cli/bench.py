@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from ..options import integer, real
@@ -92,13 +93,12 @@ def main(arguments: argparse.Namespace) -> None:
 
     plan = _plan(arguments)
     out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
+    _check_folder(out)
     bar = ProgressBar(amount=lambda n: f"{n:.0f}")
     try:
         results = suite.measure(plan, bar, lambda r: write(r, out))
     finally:
         bar.close()
-    write(results, out, report=True)
     if arguments.suggest:
         for model in results.models:
             print(model.suggestion or f"{model.model.name}: there was no time to try")
@@ -106,6 +106,7 @@ def main(arguments: argparse.Namespace) -> None:
         _show(results)
     for warning in results.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
+    write(results, out, report=True)
     print(f"{printable(str(out))}: {', '.join(FILES)}", file=sys.stderr)
     if results.interrupted:
         raise KeyboardInterrupt
@@ -212,6 +213,18 @@ def _check(arguments: argparse.Namespace) -> None:
         real("--sustain", arguments.sustain, 0.1, 86_400)
 
 
+def _check_folder(out: Path) -> None:
+    """ValueError before anything is measured that could not be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--out {out}: it cannot be made, or nothing written there: {error.strerror}"
+        ) from None
+
+
 def write(results: Results, out: Path, *, report: bool = False) -> None:
     """The files, each replaced at once: a reader, or an interrupt, finds a whole one."""
     from ..bench.samples import csv_text
@@ -231,5 +244,9 @@ def _report_texts(results: Results) -> dict[str, str]:
 def _write(out: Path, texts: dict[str, str]) -> None:
     for name, text in texts.items():
         part = out / (name + ".part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out / name)
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, out / name)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise ValueError(f"{out / name} could not be written: {error.strerror}") from None
