@@ -17,6 +17,7 @@ from edgelm import cli
 from edgelm.bench.report import canvas, markdown, page, plots, speed_plots, tables
 from edgelm.bench.report import page as page_module
 from edgelm.bench.report.numbers import ABSENT, duration, number, percent
+from edgelm.bench.report.resources import enumeration
 from edgelm.bench.results import Results
 
 # Names that a file, a process or a peer's error may hold.
@@ -285,3 +286,15 @@ def test_percent_and_duration() -> None:
     assert percent(None) == ABSENT
     assert duration(45.2) == "45 s"
     assert duration(143) == "2 min 23 s"
+
+
+def test_what_had_no_time_is_one_line() -> None:
+    names = [
+        "warm prompt of 1",
+        "warm prompt of 2",
+        "warm prompt of 64 (32 cached)",
+        "pp512",
+        "tg8",
+    ]
+    assert enumeration(names) == "warm prompt of 1, 2, warm prompt of 64 (32 cached), pp512, tg8"
+    assert enumeration(["depth 512"]) == "depth 512"

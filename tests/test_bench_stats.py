@@ -104,17 +104,22 @@ class Clock:
         return self.now
 
 
-def test_what_a_section_leaves_goes_to_the_next() -> None:
+def test_what_a_section_leaves_or_overruns_is_spread_over_the_rest() -> None:
     clock = Clock()
     budget = Budget(100.0, {"a": 3, "b": 2, "c": 5}, clock)
     assert budget.section("a").allows(30)
     clock.now = 10
     second = budget.section("b")
-    assert second.allows(40)
-    assert not second.allows(40.1)
+    assert second.left == pytest.approx(90 * 2 / 7)
+    assert second.allows(25)
+    assert not second.allows(26)
     with budget.paused():  # costs nobody anything
         clock.now += 1000
-    assert second.left == 40
+    assert second.left == pytest.approx(90 * 2 / 7)
+    clock.now += 60  # far too long
+    assert budget.section("c").left == pytest.approx(30)
+    clock.now += 60
+    assert budget.section("c").left == 0
     assert Budget(None, clock=clock).section("a").allows(math.inf)
 
 

@@ -8,7 +8,11 @@ from contextlib import contextmanager
 
 
 class Budget:
-    """A run's seconds, shared by its sections. What a section leaves goes to those behind it."""
+    """A run's seconds, shared by its sections.
+
+    A section gets its share of what is left when it begins: what those before it spared or overran
+    is spread over all that follow.
+    """
 
     def __init__(
         self,
@@ -28,12 +32,12 @@ class Budget:
         return self._clock() - self._began
 
     def section(self, name: str) -> Section:
-        """Its time ends where its weight and those before it end."""
+        """Begin it: its weight's part of the time, among the weights from it on."""
         if self._seconds is None:
             return Section(self, None)
-        names = list(self._weights)
-        dealt = sum(self._weights[n] for n in names[: names.index(name) + 1])
-        return Section(self, self._seconds * dealt / sum(self._weights.values()))
+        weights = list(self._weights.values())[list(self._weights).index(name) :]
+        left = max(0.0, self._seconds - self.elapsed)
+        return Section(self, self.elapsed + left * weights[0] / sum(weights))
 
     @contextmanager
     def paused(self) -> Iterator[None]:

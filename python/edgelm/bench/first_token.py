@@ -63,7 +63,7 @@ class Condition(NamedTuple):
     state: Literal["cold", "warm"] = "warm"
 
     def __str__(self) -> str:
-        shared = f", {self.n_cached} of them cached" if self.n_cached else ""
+        shared = f" ({self.n_cached} cached)" if self.n_cached else ""
         return f"{self.state} prompt of {self.n_tokens}{shared}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..projection import FORMULA
 from ..results import Results
@@ -308,7 +308,7 @@ def skipped(results: Results) -> Table:
             name = label(results, model) if model else "all"
             left_out = list(some)
             if late and len(left_out) > 1:
-                yield (name, section, ", ".join(s.what for s in left_out), NO_TIME)
+                yield (name, section, enumeration([s.what for s in left_out]), NO_TIME)
             else:
                 yield from ((name, section, s.what, s.reason) for s in left_out)
         for peer in results.peers:
@@ -322,4 +322,13 @@ def skipped(results: Results) -> Table:
         ("file", "section", "what", "why"),
         list(rows()),
         frozenset({"file", "section", "what", "why"}),
+    )
+
+
+def enumeration(names: Sequence[str]) -> str:
+    """ "depth 512, 1024" of "depth 512", "depth 1024": words that only repeat are left out."""
+    beginnings = ["", *(name.rpartition(" ")[0] for name in names)]
+    return ", ".join(
+        name.removeprefix(f"{begin} ") if begin == before else name
+        for name, begin, before in zip(names, beginnings[1:], beginnings, strict=False)
     )
