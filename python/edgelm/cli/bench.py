@@ -119,7 +119,8 @@ def _show(results: Results) -> None:
     for t in tables(results):
         align = "".join("<" if column in t.left else ">" for column in t.columns)
         rows = [t.columns, *t.rows]
-        print(f"{printable(t.title)}\n{table([list(map(printable, r)) for r in rows], align)}\n")
+        title = f"{t.title}, {t.unit}" if t.unit else t.title
+        print(f"{printable(title)}\n{table([list(map(printable, r)) for r in rows], align)}\n")
 
 
 def _report(file: Path) -> None:

@@ -25,6 +25,7 @@ def memory(results: Results) -> Iterator[Plot]:
                 label=short(name),
             )
         c.ax.set(xlabel="context, tokens", ylabel="resident memory, MiB")
+        c.ax.xaxis.set_major_formatter("{x:,.0f}")
         c.ax.set_ylim(bottom=0)
         subject = c.legend([name for name, _ in rows])
         caption = "Resident memory of a process as its context fills."

@@ -40,6 +40,7 @@ def memory(results: Results) -> Table:
             *("RSS at the end", "peak RSS"),
         ),
         rows,
+        unit="MiB",
     )
 
 
@@ -55,6 +56,7 @@ def context(results: Results) -> Table:
             lambda result: result.memory.points if result.memory else (),
             lambda p: (count(p.n_tokens), mib(p.rss_bytes), mib(p.kv_bytes)),
         ),
+        unit="MiB",
     )
 
 
@@ -181,10 +183,10 @@ def quantization(results: Results) -> Table:
         "Quantization",
         f"Scored on {texts}. Ratio: float32 weights over the file's. KL: mean divergence of the "
         "next token's distribution from the largest file's, in nats; agreement: positions at which "
-        "the likeliest token is the same. Times are medians in milliseconds.",
+        "the likeliest token is the same. Times are medians.",
         (
             *("file", "type", "MiB", "ratio", "perplexity", "bits/byte", "KL", "agreement"),
-            *("first token", "token"),
+            *("first token ms", "token ms"),
         ),
         rows,
         frozenset({"file", "type"}),
@@ -219,12 +221,12 @@ def projection(results: Results) -> Table:
         "What these chips would do if the shares of the limits reached here were reached there "
         f"({'; '.join(sorted(shares))}): {FORMULA}. "
         "A chip's bandwidth and rate are what its sources state, which no program reaches in full, "
-        "on its fastest cores, unthrottled; the sources stand in results.json. Milliseconds to the "
-        "first token of a prompt, and a token.",
+        "on its fastest cores, unthrottled; the sources stand in results.json. Times are to the "
+        "first token of a prompt, and of a token.",
         (
             *("file", "chip", "cores", "GB/s", "int8 GMAC/s"),
-            *(f"prompt of {n}" for n in lengths),
-            *("a token", "tok/s"),
+            *(f"prompt of {n}, ms" for n in lengths),
+            *("a token, ms", "tok/s"),
         ),
         rows,
         frozenset({"file", "chip"}),

@@ -107,6 +107,7 @@ def first_token(results: Results) -> Table:
             ),
         ),
         frozenset({"file", "state", "by"}),
+        "ms",
     )
 
 
@@ -138,6 +139,7 @@ def decode(results: Results) -> Table:
             ),
         ),
         frozenset({"file", "by"}),
+        "ms",
     )
 
 
@@ -220,4 +222,5 @@ def load(results: Results) -> Table:
             ),
         ),
         frozenset({"file", "file cache"}),
+        "ms",
     )

@@ -24,6 +24,7 @@ class Table:
     columns: headings, with units.
     rows: cells, as many as columns.
     left: headings of the columns that hold words.
+    unit: of the numbers whose heading names none; the note says so too.
     """
 
     section: str
@@ -32,6 +33,7 @@ class Table:
     columns: Row
     rows: Sequence[Row]
     left: frozenset[str] = frozenset({"file"})
+    unit: str = ""
 
 
 def visible(text: str) -> str:
