@@ -39,7 +39,7 @@ class ArchModel:
     final: Mapping[str, Shape] = field(default_factory=lambda: {"output_norm.weight": (D,)})
     kv_heads: int = G
     c: int = C
-    llama_cpp: bool = True  # which takes some branches by the number of layers only
+    llama_cpp: bool = True  # False where it departs, or has the branch for other sizes only
 
     def shapes(self) -> dict[str, Shape]:
         """Every tensor's shape by its GGUF name."""
@@ -118,6 +118,8 @@ def values(name: str, shape: Shape) -> NDArray[np.float32]:
         return (offset + rng.uniform(-0.5, 0.5, shape)).astype(np.float32)
     if len(shape) == 1:
         return rng.normal(0, 0.2, shape).astype(np.float32)
+    if name.endswith("exps.bias"):
+        return rng.normal(0, 4.0, shape).astype(np.float32)  # beyond the limit of gpt-oss
     gain = 2.0 if "attn_q." in name or "attn_k." in name or "_inp" in name else 1.0
     return (gain * rng.normal(0, shape[-1] ** -0.5, shape)).astype(np.float32)
 

@@ -84,12 +84,23 @@ MISTRAL3 = {
     "rope.scaling.yarn_beta_slow": 2.0,
     "attention.temperature_scale": 0.5,
 }
+GPT_OSS_BLOCK = (
+    qkv(bias=True)
+    | {"attn_output.bias": (D,), "attn_sinks.weight": (H,)}
+    | norms("attn_norm", "post_attention_norm")
+    | experts(width=F)
+    | {"ffn_gate_inp.bias": (4,), "ffn_gate_exps.bias": (4, F), "ffn_up_exps.bias": (4, F)}
+    | {"ffn_down_exps.bias": (4, D)}
+)
 
 
 def head_width(c: int) -> dict[str, int]:
     """Metadata of a head width that is not D / H."""
     return {"attention.key_length": c, "attention.value_length": c, "rope.dimension_count": c}
 
+
+GPT_OSS = RMS | BASE | MOE | {"expert_feed_forward_length": F, "attention.sliding_window": WINDOW}
+GPT_OSS |= head_width(C)
 
 MODELS: dict[str, ArchModel] = {
     "llama": ArchModel("llama", qkv() | PRE_NORMS | glu(), RMS | BASE),
@@ -396,4 +407,6 @@ MODELS: dict[str, ArchModel] = {
         qkv() | PRE_NORMS | HEAD_NORMS | experts(),
         RMS | BASE | MOE | SECTIONS | head_width(C),
     ),
+    "gpt-oss": ArchModel("gpt-oss", GPT_OSS_BLOCK, GPT_OSS | {"expert_used_count": 4}),
+    "gpt-oss-yarn": ArchModel("gpt-oss", GPT_OSS_BLOCK, GPT_OSS | YARN, llama_cpp=False),
 }

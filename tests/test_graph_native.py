@@ -57,8 +57,14 @@ def moe(b: Builder, **options: object) -> Value:
 
 
 def moe_sigmoid(b: Builder) -> Value:
-    bias = b.constant("router_bias", EXPERTS)
-    return moe(b, score="sigmoid", normalize=False, scale=2.5, kind="gelu", router_bias=bias)
+    bias = b.constant("choice_bias", EXPERTS)
+    return moe(b, score="sigmoid", normalize=False, scale=2.5, kind="gelu", choice_bias=bias)
+
+
+def moe_biases(b: Builder) -> Value:
+    shapes = {"router": (EXPERTS,), "gate": (EXPERTS, F), "up": (EXPERTS, F), "down": (EXPERTS, D)}
+    biases = tuple(b.constant(f"{name}_bias", *shape) for name, shape in shapes.items())
+    return moe(b, kind="quick_gelu", limit=0.5, offset=1.0, biases=biases)
 
 
 def rms_norm(b: Builder) -> Value:
@@ -100,7 +106,7 @@ def softcap(b: Builder) -> Value:
 
 def activation(b: Builder) -> Value:
     x = table = b.embedded()
-    for kind in ("silu", "gelu", "gelu_tanh", "relu", "relu2", "sigmoid", "tanh"):
+    for kind in ("silu", "gelu", "gelu_tanh", "relu", "relu2", "sigmoid", "tanh", "quick_gelu"):
         x = b.graph.add(b.graph.activation(x, kind), table)
     return x
 
@@ -143,8 +149,8 @@ def pool(b: Builder) -> Value:
 BUILDERS = {
     f.__name__: f
     for f in (
-        embed, linear, moe, moe_sigmoid, rms_norm, layer_norm, l2_norm, add, mul, scale, softcap,
-        activation, gated, heads, slice, rope, rows, pool,
+        embed, linear, moe, moe_sigmoid, moe_biases, rms_norm, layer_norm, l2_norm, add, mul, scale,
+        softcap, activation, gated, heads, slice, rope, rows, pool,
     )
 }  # fmt: skip
 

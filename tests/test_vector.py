@@ -21,6 +21,7 @@ EXACT = {
     "relu2": lambda x: np.maximum(x, 0) ** 2,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": np.tanh,
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
 }
 
 
@@ -82,6 +83,8 @@ def test_activation_over_the_whole_range(rows, kind):
     got = rows.activation(kind, x)
     # A relative error of one rounding in the argument of e^z is z times as large in the result.
     relative = {"silu": 4, "sigmoid": 4, "tanh": 4, "relu": 0, "relu2": 1}.get(kind, 0) * EPS
+    if kind == "quick_gelu":
+        relative = (4 + 1.702 * np.abs(x.astype(np.float64))) * EPS
     if kind == "gelu":
         relative = (4 + x.astype(np.float64) ** 2) * EPS
     if kind == "gelu_tanh":

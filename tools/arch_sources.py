@@ -80,6 +80,13 @@ GRANITE = {
 GRANITE_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 WINDOWED = ["sliding_attention", "full_attention"]
 IMAGES = {"rope_parameters": {**ROPE, "mrope_section": [8, 12, 12]}}
+GPT_OSS = {
+    "head_dim": C,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "sliding_window": WINDOW,
+    "layer_types": [WINDOWED[0], WINDOWED[1], WINDOWED[0]],
+}
 
 
 def partial(factor: float) -> dict[str, Any]:
@@ -247,6 +254,16 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
     ),
     "exaone": ("llama", {"head_dim": C}, same),
     "glm4": ("glm4", {"head_dim": C, "attention_bias": True, **partial(0.5)}, same),
+    "gpt-oss": (  # all experts, of which the quantized ones would be near ties
+        "gpt_oss",
+        {**GPT_OSS, "num_experts_per_tok": 4, "rope_parameters": ROPE},
+        same,
+    ),
+    "gpt-oss-yarn": (
+        "gpt_oss",
+        {**GPT_OSS, "rope_parameters": {**YARN, "truncate": False}},
+        same,
+    ),
     "chatglm": ("glm", {"head_dim": C, "attention_bias": True, **partial(0.5)}, same),
     "arcee": ("arcee", {"head_dim": C}, unpermute),
     "nemotron": ("nemotron", {"head_dim": C, **partial(0.5)}, unshift),

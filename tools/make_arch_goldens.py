@@ -14,7 +14,7 @@ and for each of the files that llama.cpp's quantizer makes of it, Q8_0, Q4_K_M a
   sha256          (3,) of the tensors' bytes, in that order
   quantized       (3, T, V) float16, transformers' logits with the dequantized weights
   quantized_rms   (3,) how far llama.cpp is from those, as rms error / rms
-A model that llama.cpp cannot load so small has logits only.
+A model that llama.cpp cannot load so small, or runs otherwise, has logits only.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def hf_model(name: str, model: ArchModel, tensors: Tensors) -> Any:
     for key, parameter in hf.state_dict().items():
         sources = gguf_names(key, names, tensors)
         unused -= set(sources)
-        state[key] = joined(key, [transform(s, tensors[s]) for s in sources], parameter)
+        state[key] = joined(kind, key, [transform(s, tensors[s]) for s in sources], parameter)
     unused = {u for u in unused if not u.startswith("rope_")}
     assert not unused, f"{name}: transformers has no place for {sorted(unused)}"
     hf.load_state_dict(state, strict=True)
@@ -112,6 +112,16 @@ def gguf_names(key: str, names: gguf.TensorNameMap, tensors: Tensors) -> list[st
     for part, ours in granite.items():
         if part in key:
             return [f"blk.{key.split('.')[2]}.{name}.weight" for name in ours]
+    oss = {
+        "self_attn.sinks": ("attn_sinks.weight",),
+        "mlp.router.weight": ("ffn_gate_inp.weight",),
+        "mlp.router.bias": ("ffn_gate_inp.bias",),
+        "mlp.experts.gate_up_proj_bias": ("ffn_gate_exps.bias", "ffn_up_exps.bias"),
+        "mlp.experts.down_proj_bias": ("ffn_down_exps.bias",),
+    }
+    for part, ours in oss.items():
+        if key.endswith(part):
+            return [f"blk.{key.split('.')[2]}.{name}" for name in ours]
     if key.endswith("mlp.experts.gate_up_proj"):
         block = f"blk.{key.split('.')[2]}."
         return [block + "ffn_gate_exps.weight", block + "ffn_up_exps.weight"]
@@ -129,11 +139,15 @@ def gguf_names(key: str, names: gguf.TensorNameMap, tensors: Tensors) -> list[st
     return [found]
 
 
-def joined(key: str, parts: list[np.ndarray], parameter: Any) -> Any:
+def joined(kind: str, key: str, parts: list[np.ndarray], parameter: Any) -> Any:
     """Our tensors as transformers' parameter."""
     if ".norms." in key:  # StableLM keeps one norm a head
         parts = [parts[0][int(key.split(".norms.")[1].split(".")[0])]]
-    array = np.concatenate(parts, axis=-2) if len(parts) > 1 else parts[0]
+    if kind == "gpt_oss" and "mlp.experts" in key:  # transposed, gate and up in turns
+        turned = [p.swapaxes(1, 2) if p.ndim == 3 else p for p in parts]
+        array = np.stack(turned, axis=-1)
+    else:
+        array = np.concatenate(parts, axis=-2) if len(parts) > 1 else parts[0]
     return torch.tensor(array).reshape(parameter.shape)
 
 

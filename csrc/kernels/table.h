@@ -46,7 +46,16 @@ struct WeightKernels {
   void (*matmul)(const MatmulArgs& args);
 };
 
-enum class GluKind : uint8_t { kSilu, kGelu, kGeluTanh, kRelu, kRelu2, kSigmoid, kTanh };
+enum class GluKind : uint8_t {
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kRelu,
+  kRelu2,
+  kSigmoid,
+  kTanh,
+  kQuickGelu
+};
 
 // In kernels/attention.h.
 struct AttentionArgs;

@@ -12,9 +12,10 @@ struct NamedKind {
   GluKind kind;
 };
 constexpr NamedKind kGluKinds[] = {
-    {"silu", GluKind::kSilu}, {"gelu", GluKind::kGelu},   {"gelu_tanh", GluKind::kGeluTanh},
-    {"relu", GluKind::kRelu}, {"relu2", GluKind::kRelu2}, {"sigmoid", GluKind::kSigmoid},
-    {"tanh", GluKind::kTanh},
+    {"silu", GluKind::kSilu},          {"gelu", GluKind::kGelu},
+    {"gelu_tanh", GluKind::kGeluTanh}, {"relu", GluKind::kRelu},
+    {"relu2", GluKind::kRelu2},        {"sigmoid", GluKind::kSigmoid},
+    {"tanh", GluKind::kTanh},          {"quick_gelu", GluKind::kQuickGelu},
 };
 
 float finite(std::string_view name, const Attr& value) {

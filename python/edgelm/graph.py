@@ -117,11 +117,16 @@ class Graph:
         normalize: bool = True,
         scale: float = 1.0,
         kind: str = "silu",
-        router_bias: Weight | None = None,
+        limit: float = 0.0,
+        offset: float = 0.0,
+        choice_bias: Weight | None = None,
+        biases: tuple[Weight | None, ...] = (None, None, None, None),
     ) -> Value:
         """A mixture of experts (E, N, K): each token goes to top_k of them. (T, D).
 
-        `score` is softmax or sigmoid; router_bias (E,) counts for the choice, not for the shares.
+        `score` is softmax or sigmoid; choice_bias (E,) counts for the choice, not for the shares.
+        `biases` are those of router (E,), gate, up (E, F) and down (E, D); `limit` and `offset` are
+        gated's.
         """
         attrs: dict[str, Attr] = {
             "top_k": top_k,
@@ -129,8 +134,10 @@ class Graph:
             "normalize": normalize,
             "scale": scale,
             "kind": kind,
+            "limit": limit,
+            "offset": offset,
         }
-        return self._add("moe", [x], [router, gate, up, down, router_bias], attrs)
+        return self._add("moe", [x], [router, gate, up, down, choice_bias, *biases], attrs)
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -163,15 +170,18 @@ class Graph:
         return x if cap == 0 else self._add("softcap", [x], attrs={"cap": cap})
 
     def activation(self, x: Value, kind: str) -> Value:
-        """silu, gelu, gelu_tanh, relu, relu2, sigmoid or tanh of x."""
+        """silu, gelu, gelu_tanh, quick_gelu, relu, relu2, sigmoid or tanh of x."""
         return self._add("activation", [x], attrs={"kind": kind})
 
-    def gated(self, gate: Value, up: Value, kind: str, *, limit: float = 0.0) -> Value:
-        """activation(gate) * up: the GLU family.
+    def gated(
+        self, gate: Value, up: Value, kind: str, *, limit: float = 0.0, offset: float = 0.0
+    ) -> Value:
+        """activation(gate) * (up + offset): the GLU family.
 
-        A limit caps the gate at +limit and keeps up within +-limit; 0 is none.
+        A limit caps the gate at +limit and keeps up within +-limit first; 0 is none.
         """
-        return self._add("gated", [gate, up], attrs={"kind": kind, "limit": limit})
+        attrs: dict[str, Attr] = {"kind": kind, "limit": limit, "offset": offset}
+        return self._add("gated", [gate, up], attrs=attrs)
 
     def slice(self, x: Value, start: int, width: int) -> Value:
         """Columns [start, start + width) of x (T, N)."""

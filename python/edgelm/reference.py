@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .graph import Graph, Node, Weight
+from .graph import Attr, Graph, Node, Weight
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -33,7 +33,15 @@ ACTIVATIONS: dict[str, Callable[[Doubles], Doubles]] = {
     "relu2": lambda x: np.maximum(x, 0) ** 2,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": np.tanh,
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
 }
+
+
+def glu(gate: Doubles, up: Doubles, attrs: Mapping[str, Attr]) -> Doubles:
+    """kind(gate) * (up + offset), gate and up within the limit."""
+    limit = float(attrs["limit"]) or np.inf
+    act = ACTIVATIONS[str(attrs["kind"])]
+    return act(np.minimum(gate, limit)) * (np.clip(up, -limit, limit) + float(attrs["offset"]))
 
 
 def softmax(x: Doubles) -> Doubles:
@@ -100,18 +108,21 @@ class Reference:
         return rows @ w[0].T + (0 if w[1] is None else w[1])
 
     def _op_moe(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
-        router, gate, up, down, bias = w
+        router, gate, up, down, choice_bias, *biases = w
+        router_bias, gate_bias, up_bias, down_bias = (0 if b is None else b for b in biases)
         a = node.attrs
-        scores = x[0] @ router.T
+        scores = x[0] @ router.T + router_bias
         p = softmax(scores) if a["score"] == "softmax" else ACTIVATIONS["sigmoid"](scores)
-        ranks = p if bias is None else p + bias
+        ranks = p if choice_bias is None else p + choice_bias
+        g = np.einsum("efd,td->tef", gate, x[0]) + gate_bias
+        u = np.einsum("efd,td->tef", up, x[0]) + up_bias
+        hidden = glu(g, u, a)
+        y = np.einsum("edf,tef->ted", down, hidden) + down_bias
         out = np.zeros((len(x[0]), down.shape[1]))
-        for t, row in enumerate(x[0]):
+        for t in range(len(out)):
             chosen = np.argsort(-ranks[t], kind="stable")[: int(a["top_k"])]
             share = p[t][chosen] / (p[t][chosen].sum() if a["normalize"] else 1)
-            for e, s in zip(chosen, share * float(a["scale"]), strict=True):
-                hidden = ACTIVATIONS[str(a["kind"])](gate[e] @ row) * (up[e] @ row)
-                out[t] += s * (down[e] @ hidden)
+            out[t] = float(a["scale"]) * (share @ y[t][chosen])
         return out
 
     def _op_rms_norm(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
@@ -144,10 +155,7 @@ class Reference:
         return ACTIVATIONS[str(node.attrs["kind"])](x[0])
 
     def _op_gated(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
-        gate, up = x
-        if limit := float(node.attrs["limit"]):
-            gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
-        return ACTIVATIONS[str(node.attrs["kind"])](gate) * up
+        return glu(x[0], x[1], node.attrs)
 
     def _op_pool(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
         row = x[0].mean(axis=0) if node.attrs["kind"] == "mean" else x[0][0]

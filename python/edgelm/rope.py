@@ -45,18 +45,21 @@ def yarn_rope(
     beta_slow: float = 1.0,
     log_multiplier: float = 0.0,
     attn_factor: float = 1.0,
+    truncate: bool = True,
 ) -> Rope:
     """High frequencies stay, low ones are interpolated. Source: arXiv:2309.00071.
 
     The attention grows with the logarithm of the factor, but for what DeepSeek's log_multiplier
-    takes back (`mscale_all_dim` in its configuration). Source: arXiv:2405.04434.
+    takes back (`mscale_all_dim` in its configuration). Source: arXiv:2405.04434. The frequencies
+    between begin and end at whole numbers if `truncate`, as everywhere but in gpt-oss.
     """
 
     def dimension(n_turns: float) -> float:  # where a pair turns n_turns times in the context
         return n_rot * math.log(n_ctx_original / (n_turns * 2 * math.pi)) / (2 * math.log(base))
 
-    low = max(0, math.floor(dimension(beta_fast)))
-    high = min(n_rot - 1, math.ceil(dimension(beta_slow)))
+    first, last = dimension(beta_fast), dimension(beta_slow)
+    low = max(0, math.floor(first) if truncate else first)
+    high = min(n_rot - 1, math.ceil(last) if truncate else last)
     ramp = np.clip((np.arange(n_rot // 2) - low) / max(0.001, high - low), 0, 1)
     plain = plain_rope(n_rot, base).inv_freq
     inv_freq = plain / factor * ramp + plain * (1 - ramp)

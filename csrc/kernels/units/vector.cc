@@ -92,6 +92,8 @@ inline void with_activation(GluKind kind, F f) {
       return f([](Floats x) { return sigmoid(x); });
     case GluKind::kTanh:
       return f([](Floats x) { return tanh(x); });
+    case GluKind::kQuickGelu:
+      return f([](Floats x) { return x * sigmoid(1.702f * x); });
   }
 }
 

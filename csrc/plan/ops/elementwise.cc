@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "plan/glu.h"
 #include "plan/op.h"
 
 namespace edgelm {
@@ -152,38 +153,23 @@ class Activation final : public Elementwise {
   GluKind kind_ = GluKind::kSilu;
 };
 
-// out = kind(gate) * up; with a limit of kind(min(gate, limit)) and of up within +-limit
+// out = kind(gate) * up, or another of Glu's
 class Gated final : public Elementwise {
  public:
   ValueType infer(const OpArgs& args) override {
     args.expect(2, 0);
     const Shape &gate = args.floats(0), &up = args.floats(1);
     check(gate == up, "gate ", gate, " and up ", up, " have different shapes");
-    kind_ = args.attrs.glu_kind("kind");
-    limit_ = args.attrs.number("limit", 0);
-    check(limit_ >= 0, "limit is ", limit_, ", expected 0 for none, or more");
+    glu_ = Glu(args.attrs);
     return like(gate);
   }
 
  private:
   void row(const StepContext& c, int t, int i, int n) const override {
-    const float *gate = c.in[0][t] + i, *up = c.in[1][t] + i;
-    float* out = c.out[t] + i;
-    if (limit_ == 0) return c.kernels.gated(kind_, gate, up, n, out);
-    constexpr int kPiece = 256;
-    float g[kPiece], u[kPiece];
-    for (int done = 0; done < n; done += kPiece) {
-      const int size = std::min(kPiece, n - done);
-      for (int j = 0; j < size; ++j) {
-        g[j] = std::min(gate[done + j], limit_);
-        u[j] = std::clamp(up[done + j], -limit_, limit_);
-      }
-      c.kernels.gated(kind_, g, u, size, out + done);
-    }
+    glu_.run(c.kernels, c.in[0][t] + i, c.in[1][t] + i, n, c.out[t] + i);
   }
 
-  GluKind kind_ = GluKind::kSilu;
-  float limit_ = 0;
+  Glu glu_;
 };
 
 }  // namespace

@@ -3,9 +3,11 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "plan/glu.h"
 #include "plan/lowering.h"
 #include "plan/op.h"
 
@@ -35,11 +37,12 @@ class Cutter {
 // to the top_k experts by s + router_bias:
 //   out(T, D) = scale * sum_e share(e) * down[e] * (kind(gate[e] * x) . (up[e] * x))
 // share is s, divided by its sum over the chosen experts if `normalize`. A token's experts are
-// added in the order of their numbers, so its result depends on no other token.
+// added in the order of their numbers, so its result depends on no other token. Each matmul may
+// have a bias; kind(...) . (...) is any of Glu's.
 class Moe final : public Op {
  public:
   ValueType infer(const OpArgs& args) override {
-    args.expect(1, 5);
+    args.expect(1, 9);
     const Shape& x = args.floats(0);
     check(x.widths.size() == 1, "x must have the shape (T, D), got ", x);
     d_ = x.last();
@@ -58,7 +61,12 @@ class Moe final : public Op {
     expect(gate, {n_experts_, f_, d_});
     expect(up, {n_experts_, f_, d_});
     expect(down, {n_experts_, d_, f_});
-    if (const Weight* bias = args.optional_weight(kBias)) expect(*bias, {n_experts_});
+    const auto expect_bias = [&](int i, const std::vector<int>& shape) {
+      if (const Weight* bias = args.optional_weight(i)) expect(*bias, shape);
+    };
+    for (const int i : {kChoiceBias, kRouterBias}) expect_bias(i, {n_experts_});
+    for (const int i : {kGateBias, kUpBias}) expect_bias(i, {n_experts_, f_});
+    expect_bias(kDownBias, {n_experts_, d_});
     top_k_ = args.attrs.integer("top_k", 1, n_experts_);
     const std::string score = args.attrs.string("score", "softmax");
     check(score == "softmax" || score == "sigmoid", "score is '", score,
@@ -66,12 +74,12 @@ class Moe final : public Op {
     sigmoid_ = score == "sigmoid";
     normalize_ = args.attrs.boolean("normalize", true);
     scale_ = args.attrs.number("scale", 1);
-    kind_ = args.attrs.glu_kind("kind");
+    glu_ = Glu(args.attrs);
     return {ValueKind::kFloats, {x.axis, {d_}}};
   }
 
   WeightUse weight_use(int weight) const override {
-    return weight == kBias ? WeightUse::kFloats : WeightUse::kPacked;
+    return weight >= kChoiceBias ? WeightUse::kFloats : WeightUse::kPacked;
   }
 
   void lower(Lowering& lowering) const override {
@@ -132,7 +140,7 @@ class Moe final : public Op {
   }
 
  private:
-  enum { kRouter, kGate, kUp, kDown, kBias };
+  enum { kRouter, kGate, kUp, kDown, kChoiceBias, kRouterBias, kGateBias, kUpBias, kDownBias };
   static constexpr int kPhases = 7;
 
   struct Choice {
@@ -214,6 +222,20 @@ class Moe final : public Op {
     return {begin, end};
   }
 
+  static const LoadedWeight* optional(const StepContext& c, int weight) {
+    const auto i = static_cast<size_t>(weight);
+    return i < c.weights.size() ? c.weights[i] : nullptr;
+  }
+
+  // x += row e of a bias (E, width), from column `begin` on, if there is one.
+  static void add_bias(const StepContext& c, int weight, int e, int width, Range columns,
+                       float* x) {
+    const LoadedWeight* w = optional(c, weight);
+    if (w == nullptr) return;
+    const auto start = static_cast<size_t>(e) * static_cast<size_t>(width);
+    c.kernels.add(x, w->floats + start + columns.begin, columns.size(), x);
+  }
+
   static int n_chunks(const LoadedWeight& w) {
     constexpr int kColumns = kGroupsAtOnce * kGroupRows;
     return (w.n + kColumns - 1) / kColumns;
@@ -231,13 +253,12 @@ class Moe final : public Op {
 
   void choose(const StepContext& c, const Shared& s) const {
     const Range tokens = even_part(c.n_rows, c.thread, c.n_threads);
-    const float* bias = c.weights.size() > kBias && c.weights[kBias] != nullptr
-                            ? c.weights[kBias]->floats
-                            : nullptr;
     for (int t = tokens.begin; t < tokens.end; ++t) {
       float* scores = s.scores + static_cast<size_t>(t) * static_cast<size_t>(n_experts_);
+      add_bias(c, kRouterBias, 0, n_experts_, {0, n_experts_}, scores);
       to_probabilities(scores);
-      choose_one(scores, bias, s.choices + static_cast<size_t>(t) * static_cast<size_t>(top_k_));
+      choose_one(scores, optional(c, kChoiceBias),
+                 s.choices + static_cast<size_t>(t) * static_cast<size_t>(top_k_));
     }
   }
 
@@ -254,8 +275,10 @@ class Moe final : public Op {
 
   // The top_k experts of one token by falling score, the lowest number first among equal ones. It
   // chooses top_k different ones also where scores are NaN.
-  void choose_one(const float* scores, const float* bias, Choice* choices) const {
-    const auto key = [&](int e) { return bias == nullptr ? scores[e] : scores[e] + bias[e]; };
+  void choose_one(const float* scores, const LoadedWeight* bias, Choice* choices) const {
+    const auto key = [&](int e) {
+      return bias == nullptr ? scores[e] : scores[e] + bias->floats[e];
+    };
     float sum = 0;
     for (int i = 0; i < top_k_; ++i) {
       int best = -1;
@@ -316,9 +339,11 @@ class Moe final : public Op {
       multiply(c, up, e, chunk, s.x_up + first * s.up_stride, s.up_stride, n, own.scratch, own.part,
                kPartStride);
       for (int r = 0; r < n; ++r) {
-        float* row = out + static_cast<size_t>(r) * f;
-        c.kernels.gated(kind_, row, own.part + static_cast<size_t>(r) * kPartStride, columns.size(),
-                        row);
+        float* gate_row = out + static_cast<size_t>(r) * f;
+        float* up_row = own.part + static_cast<size_t>(r) * kPartStride;
+        add_bias(c, kGateBias, e, f_, columns, gate_row);
+        add_bias(c, kUpBias, e, f_, columns, up_row);
+        glu_.run(c.kernels, gate_row, up_row, columns.size(), gate_row);
       }
     }
   }
@@ -354,6 +379,7 @@ class Moe final : public Op {
           const Pair& pair = s.pairs[first + static_cast<size_t>(r)];
           float* part = own.part + static_cast<size_t>(r) * kPartStride;
           float* out = c.out[pair.token] + begin;
+          add_bias(c, kDownBias, e, d_, {begin, begin + width}, part);
           c.kernels.scale(part, pair.share, width, part);
           c.kernels.add(out, part, width, out);
         }
@@ -364,7 +390,7 @@ class Moe final : public Op {
   int d_ = 0, f_ = 0, n_experts_ = 0, top_k_ = 0;
   bool sigmoid_ = false, normalize_ = true;
   float scale_ = 1;
-  GluKind kind_ = GluKind::kSilu;
+  Glu glu_;
 };
 
 }  // namespace

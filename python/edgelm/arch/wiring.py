@@ -21,9 +21,12 @@ class GraphRope:
     mscale: float
 
 
-def rope(g: Graph, m: Meta, w: Weights) -> GraphRope:
-    """The RoPE that the metadata asks for: plain, linear, YaRN, or Llama 3.1's factors."""
-    return constant_rope(g, "rope.inv_freq", _rope(m, w))
+def rope(g: Graph, m: Meta, w: Weights, *, truncate: bool = True) -> GraphRope:
+    """The RoPE that the metadata asks for: plain, linear, YaRN, or Llama 3.1's factors.
+
+    `truncate` is YaRN's, of which the files say nothing.
+    """
+    return constant_rope(g, "rope.inv_freq", _rope(m, w, truncate))
 
 
 def constant_rope(g: Graph, name: str, chosen: Rope) -> GraphRope:
@@ -36,7 +39,7 @@ def constant_rope(g: Graph, name: str, chosen: Rope) -> GraphRope:
     return GraphRope(g.constant(name, frequencies), chosen.mscale)
 
 
-def _rope(m: Meta, w: Weights) -> Rope:
+def _rope(m: Meta, w: Weights, truncate: bool) -> Rope:
     factors = w.vector("rope_freqs", m.n_rot // 2)
     if factors is not None:
         return factored_rope(m.n_rot, m.rope_base, factors)
@@ -59,6 +62,7 @@ def _rope(m: Meta, w: Weights) -> Rope:
             beta_slow=m.number("rope.scaling.yarn_beta_slow", 1.0),
             log_multiplier=m.number("rope.scaling.yarn_log_multiplier", 0.0),
             attn_factor=m.number("rope.scaling.attn_factor", 1.0),
+            truncate=truncate,
         )
     if kind != "none":
         raise UnsupportedModelError(
@@ -81,7 +85,18 @@ def glu(g: Graph, h: Value, b: Block, kind: str) -> Value:
     return g.linear(g.gated(gate, up, kind), b["ffn_down"], b.bias("ffn_down"))
 
 
-def moe(g: Graph, m: Meta, h: Value, b: Block, *, normalize: bool = True) -> Value:
+def moe(
+    g: Graph,
+    m: Meta,
+    h: Value,
+    b: Block,
+    *,
+    normalize: bool = True,
+    kind: str = "silu",
+    limit: float = 0.0,
+    offset: float = 0.0,
+    biases: tuple[Weight | None, ...] = (None, None, None, None),
+) -> Value:
     """Each token's best experts, weighed by the router's softmax, normalized to 1 or not."""
     return g.moe(
         h,
@@ -92,6 +107,10 @@ def moe(g: Graph, m: Meta, h: Value, b: Block, *, normalize: bool = True) -> Val
         top_k=m.integer("expert_used_count", high=min(m.integer("expert_count", high=4096), 256)),
         normalize=normalize,
         scale=m.number("expert_weights_scale", 1.0),
+        kind=kind,
+        limit=limit,
+        offset=offset,
+        biases=biases,
     )
 
 
