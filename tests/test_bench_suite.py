@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 
 import edgelm
 from edgelm import bench, cli
-from edgelm.bench import engines, first_token, loading, prompts, quantization, results, suite
+from edgelm.bench import engines, first_token, loading, peers, prompts, quantization, results, suite
 from edgelm.bench import worker as worker_module
 from edgelm.bench.budget import Budget
 from edgelm.bench.results import Results
@@ -313,6 +314,28 @@ def test_a_peer_that_is_not_installed_is_refused_at_once(
     assert cli.main(["bench", str(files[0]), "--against", "openvino"]) == 2
     err = capsys.readouterr().err
     assert err == "edgelm: --against openvino needs no_such_module: pip install it\n"
+
+
+def test_peers_get_new_ids_every_round(subject: Subject) -> None:
+    """Else an engine with a prefix cache, OpenVINO's say, would not compute them again."""
+    prefill, decode = peers.Work("prefill", 16), peers.Work("decode", 16, 4)
+    rounds = [work.arguments(subject, 1000 * r)[0] for work in (prefill, decode) for r in range(3)]
+    assert len({tuple(ids) for ids in rounds}) == 6
+    assert prefill.arguments(subject, 7) == prefill.arguments(subject, 7)
+    assert {len(ids) for ids in rounds} == {16}
+
+
+def test_time_is_dealt_to_what_is_asked_for(files: list[Path]) -> None:
+    def weights(**plan: Any) -> dict[str, float]:
+        return suite._Suite(suite.Plan(files, **plan), None, None, None).weights()  # type: ignore[arg-type]
+
+    assert "cold" in weights()
+    assert "scenarios" not in weights()
+    assert set(weights(only=["decode"])) == {"decode"}
+    assert set(weights(only=["decode"], suggest=True)) == {"decode", "threads"}
+    both = weights(only=["peers"], against=["llama.cpp", "openvino"])
+    assert list(both) == ["llama.cpp", "openvino"]
+    assert len(set(both.values())) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_refused_at_once(

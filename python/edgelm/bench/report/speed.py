@@ -18,7 +18,7 @@ def overview(results: Results) -> Table:
             near = min(whole, key=lambda r: abs(r.n_tokens - 128), default=None)
             shallow = min(result.decode, key=lambda r: r.depth, default=None)
             memory = result.memory
-            if not (near or shallow or memory):
+            if not (near or shallow):
                 continue
             yield (
                 label(results, result.model.name),
