@@ -1,7 +1,7 @@
 """One model in every legal shape of file answers the same, through edgelm.load.
 
-Independent sources: the gguf package writes the files, llama.cpp quantizes their tensors, and the
-gguf package dequantizes them again for the reference.
+Independent sources: the gguf package writes the files, llama.cpp quantizes their tensors, and
+transformers gives the logits of what the gguf package dequantizes (tools/make_mix_goldens.py).
 """
 
 from __future__ import annotations
@@ -15,20 +15,14 @@ import pytest
 from numpy.typing import NDArray
 
 import edgelm
-from arch_model import TOKENS, ArchModel, relative_rms
+from arch_mixes import LARGE_BLOCKS, MIXES, SMALL_BLOCKS, median_error, mixed, write_mix
+from arch_model import TOKENS, relative_rms
 from arch_models import MODELS
-from ggml_oracle import quantize
 
 LLAMA = MODELS["llama"]
-Quant = gguf.GGMLQuantizationType
-# Rows of 256 columns take any of these; rows of 320 only those with blocks of 32.
-SMALL_BLOCKS = [
-    *(Quant.F32, Quant.F16, Quant.BF16, Quant.Q8_0, Quant.Q4_0),
-    *(Quant.Q4_1, Quant.Q5_0, Quant.Q5_1, Quant.IQ4_NL, Quant.MXFP4),
-]
-LARGE_BLOCKS = [Quant.Q2_K, Quant.Q3_K, Quant.Q4_K, Quant.Q5_K, Quant.Q6_K, Quant.IQ4_XS]
-# The rounding of activations to 8 bits, which these sharp models amplify; Mixtral's router too.
-MIXED_TOLERANCE = 0.2
+GOLDEN = Path(__file__).parent / "golden" / "mixes.npz"
+# Our error on a mixed file as a multiple of llama.cpp's.
+MIXED_RATIO = 1.25
 
 
 def answer(path: Path) -> tuple[NDArray[np.float32], str]:
@@ -103,34 +97,26 @@ def test_another_model_answers_otherwise(tmp_path, expected):
     swap = {"blk.0.": "blk.1.", "blk.1.": "blk.0."}
     tensors = {swap.get(n[:6], n[:6]) + n[6:]: w for n, w in LLAMA.tensors().items()}
     logits, _ = answer(LLAMA.write(tmp_path / "model.gguf", tensors))
-    assert relative_rms(logits, expected[0]) > 2 * MIXED_TOLERANCE
+    assert relative_rms(logits, expected[0]) > 0.4
 
 
-def mixed(model: ArchModel, turn: int) -> dict[str, int]:
-    """A type for each matrix, all in turn, so that neighbours differ."""
-    types: dict[str, int] = {}
-    for name, shape in model.shapes().items():
-        if len(shape) > 1:
-            fitting = SMALL_BLOCKS + (LARGE_BLOCKS if shape[-1] % 256 == 0 else [])
-            types[name] = fitting[(len(types) + turn) % len(fitting)]
-    return types
-
-
-@pytest.mark.parametrize("turn", [0, 5, 11])
-@pytest.mark.parametrize("name", ["llama", "mixtral", "phi3"])
+@pytest.mark.parametrize(("name", "turn"), MIXES)
 def test_any_mix_of_types(name, turn, tmp_path):
-    """Against the same weights as float32: fused projections get weights of unlike types."""
-    model = MODELS[name]
-    types = mixed(model, turn)
-    stored = {n: quantize(types[n], w) if types.get(n) else w for n, w in model.tensors().items()}
-    path = model.write(tmp_path / "mixed.gguf", stored, types)
-    found = gguf.GGUFReader(path).tensors
-    plain = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in found}
-    reference, _ = answer(model.write(tmp_path / "plain.gguf", plain))
-    logits, _ = answer(path)
-    assert relative_rms(logits, reference) < MIXED_TOLERANCE
+    """Against transformers' logits of the same weights; llama.cpp's distance from them beside."""
+    golden = np.load(GOLDEN)
+    logits, _ = answer(write_mix(name, turn, tmp_path / "mixed.gguf"))
+    error = median_error(logits, golden[f"{name}-{turn}"].astype(np.float32))
+    assert error <= MIXED_RATIO * golden[f"{name}-{turn}-llama_cpp_error"]
+
+
+def test_another_mix_is_caught(tmp_path):
+    """The seeded fault: the types of one turn where those of another are meant."""
+    golden = np.load(GOLDEN)
+    logits, _ = answer(write_mix("llama", 0, tmp_path / "mixed.gguf"))
+    error = median_error(logits, golden["llama-11"].astype(np.float32))
+    assert error > 2 * MIXED_RATIO * golden["llama-11-llama_cpp_error"]
 
 
 def test_the_mixes_hold_every_type():
-    used = {t for turn in (0, 5, 11) for t in mixed(LLAMA, turn).values()}
+    used = {t for name, turn in MIXES if name == "llama" for t in mixed(LLAMA, turn).values()}
     assert used == {*SMALL_BLOCKS, *LARGE_BLOCKS}

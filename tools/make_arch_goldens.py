@@ -197,12 +197,17 @@ def quantized(name: str, model: ArchModel, source: Path, ftype: int) -> dict[str
     }
 
 
-def main(wanted: list[str]) -> None:
-    """Make the goldens of the named models, of all by default."""
+def start_llama_cpp() -> None:
+    """Silent, and on one thread beside one of torch's."""
     torch.set_num_threads(1)
     llama_cpp.disable_logging()
     llama_cpp.llama_backend_init()
     llama_cpp.ggml_backend_load_all()
+
+
+def main(wanted: list[str]) -> None:
+    """Make the goldens of the named models, of all by default."""
+    start_llama_cpp()
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for name in wanted or MODELS:
         model = MODELS[name]

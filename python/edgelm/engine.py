@@ -238,7 +238,7 @@ class Engine:
             self.__dict__.pop("network", None)
 
     def check_open(self) -> None:
-        """Raise ClosedError after close(); SystemExit in a daemon thread after the program's end."""
+        """Raise ClosedError after close(); SystemExit in a daemon thread once the program ended."""
         if self._closed == _ENDED and threading.current_thread().daemon:
             raise SystemExit(_ENDED)  # ends the thread without a traceback
         if self._closed:
