@@ -376,6 +376,16 @@ MODELS: dict[str, ArchModel] = {
         llama_cpp=False,
     ),
     "ernie4_5": ArchModel("ernie4_5", qkv() | PRE_NORMS | glu(), RMS | BASE, head=TIED),
+    "ernie4_5-moe": ArchModel(
+        "ernie4_5-moe",
+        qkv() | PRE_NORMS | experts(5) | {"exp_probs_b.bias": (5,)} | shared_expert(128),
+        RMS
+        | BASE
+        | MOE
+        | {"expert_count": 5, "expert_shared_count": 2, "expert_shared_feed_forward_length": 128}
+        | {"leading_dense_block_count": 0, "interleave_moe_layer_step": 1},
+        head=TIED,
+    ),
     "internlm2": ArchModel("internlm2", qkv() | PRE_NORMS | glu(), RMS | BASE),
     "minicpm": ArchModel(
         "minicpm", qkv() | PRE_NORMS | glu(), RMS | BASE | {**GRANITE, "attention.scale": C**-0.5}

@@ -288,6 +288,19 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
         same,
     ),
     "ernie4_5": ("ernie4_5", {"head_dim": C, "tie_word_embeddings": True}, same),
+    "ernie4_5-moe": (
+        "ernie4_5_moe",
+        {
+            "head_dim": C,
+            "moe_num_experts": 5,
+            "moe_k": 2,
+            "moe_intermediate_size": 64,
+            "moe_num_shared_experts": 2,
+            "moe_layer_start_index": 0,
+            "tie_word_embeddings": True,
+        },
+        same,
+    ),
     "internlm2": ("llama", {"head_dim": C}, unpermute),
     "minicpm": ("granite", {**GRANITE, "attention_multiplier": C**-0.5}, unpermute),
     "mistral3": (

@@ -112,14 +112,18 @@ def gguf_names(key: str, names: gguf.TensorNameMap, tensors: Tensors) -> list[st
     for part, ours in granite.items():
         if part in key:
             return [f"blk.{key.split('.')[2]}.{name}.weight" for name in ours]
-    oss = {
+    others = {
+        "mlp.shared_experts.gate_proj.weight": ("ffn_gate_shexp.weight",),
+        "mlp.shared_experts.up_proj.weight": ("ffn_up_shexp.weight",),
+        "mlp.shared_experts.down_proj.weight": ("ffn_down_shexp.weight",),
+        "moe_statics.e_score_correction_bias": ("exp_probs_b.bias",),
         "self_attn.sinks": ("attn_sinks.weight",),
         "mlp.router.weight": ("ffn_gate_inp.weight",),
         "mlp.router.bias": ("ffn_gate_inp.bias",),
         "mlp.experts.gate_up_proj_bias": ("ffn_gate_exps.bias", "ffn_up_exps.bias"),
         "mlp.experts.down_proj_bias": ("ffn_down_exps.bias",),
     }
-    for part, ours in oss.items():
+    for part, ours in others.items():
         if key.endswith(part):
             return [f"blk.{key.split('.')[2]}.{name}" for name in ours]
     if key.endswith("mlp.experts.gate_up_proj"):

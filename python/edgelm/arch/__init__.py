@@ -49,6 +49,7 @@ ARCHITECTURES: dict[str, Build] = {
     "cohere2": cohere.build_cohere2,
     "command-r": cohere.build_command_r,
     "ernie4_5": llama.build,
+    "ernie4_5-moe": llama.build,
     "exaone": exaone.build,
     "exaone4": exaone4.build,
     "falcon": falcon.build,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..graph import Graph, Value
 from ..meta import Meta
-from ..weights import Block, Weights
+from ..weights import Weights
 from . import wiring
 
 
@@ -45,17 +45,8 @@ def _build(g: Graph, m: Meta, w: Weights, default: Scales) -> Value:
         x = g.add(x, g.scale(wiring.attention_out(g, attended, b), residual))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
         experts = b.get("ffn_gate_inp") is not None
-        h = _experts(g, m, h, b) if experts else wiring.glu(g, h, b, "silu")
+        h = wiring.experts(g, m, h, b) if experts else wiring.glu(g, h, b, "silu")
         x = g.add(x, g.scale(h, residual))
     h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
     logits = g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
     return g.scale(logits, 1 / m.number("logit_scale", default.logit))
-
-
-def _experts(g: Graph, m: Meta, h: Value, b: Block) -> Value:
-    """The routed experts and, in some, one that all tokens share."""
-    chosen = wiring.moe(g, m, h, b)
-    if b.get("ffn_gate_shexp") is None:
-        return chosen
-    gate, up = g.linears(h, b["ffn_gate_shexp"], b["ffn_up_shexp"])
-    return g.add(chosen, g.linear(g.gated(gate, up, "silu"), b["ffn_down_shexp"]))

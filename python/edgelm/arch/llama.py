@@ -1,4 +1,4 @@
-"""Llama 1 to 3, Mistral, Mixtral, SmolLM2, TinyLlama, ERNIE 4.5, InternLM 2."""
+"""Llama 1 to 3, Mistral, Mixtral, SmolLM2, TinyLlama, InternLM 2, ERNIE 4.5 (experts too)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         x = g.add(x, wiring.attention_out(g, attended, b))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
         experts = b.get("ffn_gate_inp") is not None
-        x = g.add(x, wiring.moe(g, m, h, b) if experts else wiring.glu(g, h, b, "silu"))
+        x = g.add(x, wiring.experts(g, m, h, b) if experts else wiring.glu(g, h, b, "silu"))
     h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
     return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)

@@ -110,8 +110,18 @@ def moe(
         kind=kind,
         limit=limit,
         offset=offset,
+        choice_bias=b.bias("exp_probs_b"),
         biases=biases,
     )
+
+
+def experts(g: Graph, m: Meta, h: Value, b: Block) -> Value:
+    """The routed experts and, in some, one that all tokens share."""
+    chosen = moe(g, m, h, b)
+    if b.get("ffn_gate_shexp") is None:
+        return chosen
+    gate, up = g.linears(h, b["ffn_gate_shexp"], b["ffn_up_shexp"])
+    return g.add(chosen, g.linear(g.gated(gate, up, "silu"), b["ffn_down_shexp"]))
 
 
 def mlp(g: Graph, h: Value, b: Block, kind: str) -> Value:
