@@ -8,6 +8,7 @@ gets the dequantized weights, so that what remains is the rounding of activation
 from __future__ import annotations
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,13 @@ def test_minicpms_first_files_leave_the_scales_unsaid(tmp_path):
 def test_every_architecture_has_a_golden():
     assert {m.architecture for m in MODELS.values()} == set(ARCHITECTURES)
     assert {p.stem for p in GOLDEN.glob("*.npz")} == set(MODELS)
+
+
+def test_the_readme_names_every_architecture():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    rows = [line for line in readme.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([a-z0-9_-]+)`", row)}
+    assert named >= set(ARCHITECTURES)
 
 
 def test_an_unknown_architecture_lists_the_known_ones(tmp_path):
