@@ -282,6 +282,7 @@ MODELS: dict[str, ArchModel] = {
         RMS | BASE | MOE | GRANITE | {"expert_shared_feed_forward_length": 96},
         n_layers=2,  # with 3 a token's experts are too near a tie
     ),
+    "olmo": ArchModel("olmo", qkv() | glu(), LN | BASE, head=TIED, final={}),
     "olmo2": ArchModel(
         "olmo2",
         qkv()

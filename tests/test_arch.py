@@ -151,6 +151,13 @@ def test_minicpms_first_files_leave_the_scales_unsaid(tmp_path):
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+def test_clamped_queries_are_refused(tmp_path):
+    model = MODELS["olmo"]
+    clamped = replace(model, metadata=model.metadata | {"attention.clamp_kqv": 8.0})
+    with pytest.raises(UnsupportedModelError, match="clamp_kqv"):
+        logits(clamped.write(tmp_path / "model.gguf"))
+
+
 def test_every_architecture_has_a_golden():
     assert {m.architecture for m in MODELS.values()} == set(ARCHITECTURES)
     assert {p.stem for p in GOLDEN.glob("*.npz")} == set(MODELS)

@@ -226,6 +226,7 @@ SOURCES: dict[str, tuple[str, dict[str, Any], Transform]] = {
         {**GRANITE, **GRANITE_EXPERTS, "shared_intermediate_size": 96},
         unpermute,
     ),
+    "olmo": ("olmo", {"tie_word_embeddings": True}, unpermute),
     "olmo2": ("olmo2", {}, same),
     "olmo3": (
         "olmo3",
