@@ -9,10 +9,14 @@
 //   unpack(record, row, out)    one row of a record, exactly as the file decodes
 //   expand(record, panel)
 //   Packed, Expanded            sources: the same weights, from a record or from a panel;
-//                               fetch(), each 32 weights, brings later ones into the cache
+//                               fetch(), each 32 weights, brings later ones into the cache: of
+//                               the record at `later`, or what `ahead` says
 //   accumulate<T>(source, act, stride, c)   c[t] += w * x[t] over one record, T tokens
 //   kPanelWeights, kFusedTokens   weights of a row in a panel for many tokens; tokens up to which
 //                               kAuto is fused
+//   kStreams                    groups that one token reads in turns: memory serves four streams
+//                               a fifth faster than one; but turns of 256 weights are too long,
+//                               and lookups leave no room for more sums
 // Both forms call the same accumulate in the same order of K, so they give the same bits.
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
@@ -20,16 +24,14 @@
 namespace edgelm {
 namespace {
 
-constexpr int kTile = 4;            // tokens a tile
-constexpr size_t kPrefetch = 3072;  // bytes ahead, fused form
+constexpr int kTile = 4;  // tokens a tile
 // From here on panels are twice as long: then runs of activations matter more than that a panel is
 // written and read within the first-level cache.
 constexpr int kManyTokens = 64;
 
-// Fetches what lies kPrefetch bytes behind a record.
 template <size_t kBytes>
-EDGELM_INLINE void prefetch_record(const uint8_t* record) {
-  for (size_t i = 0; i < kBytes; i += 64) prefetch(record + kPrefetch + i);
+EDGELM_INLINE void prefetch_bytes(const uint8_t* p) {
+  for (size_t i = 0; i < kBytes; i += 64) prefetch(p + i);
 }
 
 template <class W>
@@ -98,10 +100,11 @@ struct Ahead {
   }
 };
 
-// T tokens from t0 on over one span; carries on from `out` unless the span is the first.
-template <class W, int T, class Source>
-void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int t0, Ahead& ahead) {
+// T tokens from t0 on over a panel; carries on from `out` unless the span is the first.
+template <class W, int T>
+void panel_tile(const MatmulArgs& args, const Span& span, int t0, Ahead& ahead) {
   const int n = args.n_rows - span.row0;
+  const uint8_t* panel = args.scratch;
   const uint8_t* act = args.act + t0 * args.act_stride + span.first * W::kActBytes;
   float* out = args.out + t0 * args.out_stride + span.row0;
   F32x16 c[T];
@@ -110,9 +113,9 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
         span.first == 0 ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
   });
   for (int r = 0; r < span.n; ++r) {
-    const Source source(weights, ahead);
+    const typename W::Expanded source(panel, ahead);
     W::template accumulate<T>(source, act, args.act_stride, c);
-    weights += Source::kBytes;
+    panel += W::Expanded::kBytes;
     act += W::kActBytes;
   }
   unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
@@ -120,24 +123,59 @@ void tile(const MatmulArgs& args, const Span& span, const uint8_t* weights, int 
   });
 }
 
-// All tokens over one span, in tiles of about the same size.
-template <class W, class Source>
-void tiles(const MatmulArgs& args, const Span& span, const uint8_t* weights, Ahead& ahead) {
-  for (int t = 0; t < args.n_tokens;) {
-    const int left = args.n_tokens - t, n_tiles = (left + kTile - 1) / kTile;
+// T tokens from t0 on over kGroups groups from `first` on, a record of each in turns.
+template <class W, int T, int kGroups>
+void fused_tile(const MatmulArgs& args, int first, int t0) {
+  constexpr size_t kPrefetch = kGroups == 1 ? 3072 : 1024;  // bytes ahead in each group
+  const int n_records = args.k / W::Block::kBlock;
+  const size_t stride = group_bytes<W>(args.k);
+  const uint8_t* records = args.groups + first * stride;
+  const uint8_t* act = args.act + t0 * args.act_stride;
+  F32x16 c[kGroups][T];
+  for (auto& group : c) {
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { group[t.value] = zero_f32(); });
+  }
+  size_t ahead = kPrefetch;
+  for (int r = 0; r < n_records; ++r) {
+    // Behind the end of its group, a stream goes on in the one that it reads next.
+    if (r == n_records - static_cast<int>(kPrefetch / W::kRecordBytes)) {
+      ahead += (kGroups - 1) * stride;
+    }
+    unroll<kGroups>([&](auto g) EDGELM_ALWAYS_INLINE {
+      const uint8_t* record = records + g.value * stride;
+      const typename W::Packed source(record, record + ahead);
+      W::template accumulate<T>(source, act, args.act_stride, c[g.value]);
+    });
+    records += W::kRecordBytes;
+    act += W::kActBytes;
+  }
+  unroll<kGroups>([&](auto g) EDGELM_ALWAYS_INLINE {
+    const int row0 = (first + g.value) * kGroupRows;
+    float* out = args.out + t0 * args.out_stride + row0;
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
+      store_columns(out + t.value * args.out_stride, c[g.value][t.value], args.n_rows - row0);
+    });
+  });
+}
+
+// Calls tile(t0, T) for all tokens, in tiles of about the same size.
+template <class Tile>
+EDGELM_INLINE void for_tiles(int n_tokens, const Tile& tile) {
+  for (int t = 0; t < n_tokens;) {
+    const int left = n_tokens - t, n_tiles = (left + kTile - 1) / kTile;
     const int size = (left + n_tiles - 1) / n_tiles;
     switch (size) {
       case 1:
-        tile<W, 1, Source>(args, span, weights, t, ahead);
+        tile(t, Int<1>());
         break;
       case 2:
-        tile<W, 2, Source>(args, span, weights, t, ahead);
+        tile(t, Int<2>());
         break;
       case 3:
-        tile<W, 3, Source>(args, span, weights, t, ahead);
+        tile(t, Int<3>());
         break;
       default:
-        tile<W, kTile, Source>(args, span, weights, t, ahead);
+        tile(t, Int<kTile>());
     }
     t += size;
   }
@@ -154,33 +192,46 @@ void panel_tiles(const MatmulArgs& args, const Span& span) {
   const int turns = (args.n_tokens + kTile - 1) / kTile * (span.n * W::Block::kBlock / 32);
   Ahead ahead = {span.records + bytes, span.records + 2 * bytes,
                  static_cast<int>(bytes / 64 / static_cast<size_t>(turns > 0 ? turns : 1)) + 1};
-  tiles<W, typename W::Expanded>(args, span, args.scratch, ahead);
+  for_tiles(args.n_tokens, [&](int t, auto size) EDGELM_ALWAYS_INLINE {
+    panel_tile<W, decltype(size)::value>(args, span, t, ahead);
+  });
+}
+
+template <class W>
+void fused_matmul(const MatmulArgs& args) {
+  const int n_groups = (args.n_rows + kGroupRows - 1) / kGroupRows;
+  int g = 0;
+  if (args.n_tokens == 1) {
+    for (; g + W::kStreams <= n_groups; g += W::kStreams) fused_tile<W, 1, W::kStreams>(args, g, 0);
+  }
+  for (; g < n_groups; ++g) {
+    for_tiles(args.n_tokens, [&](int t, auto size) EDGELM_ALWAYS_INLINE {
+      fused_tile<W, decltype(size)::value, 1>(args, g, t);
+    });
+  }
+}
+
+template <class W>
+void panel_matmul(const MatmulArgs& args) {
+  constexpr int kPanelRecords = W::kPanelWeights / W::Block::kBlock;
+  static_assert(kPanelRecords * W::kPanelBytes <= kMatmulScratchBytes);
+  const int n_records = args.k / W::Block::kBlock;
+  const int most = args.n_tokens < kManyTokens ? kPanelRecords / 2 : kPanelRecords;
+  const uint8_t* group = args.groups;
+  for (int row0 = 0; row0 < args.n_rows; row0 += kGroupRows) {
+    for (int first = 0; first < n_records; first += most) {
+      panel_tiles<W>(args, {group + static_cast<size_t>(first) * W::kRecordBytes, first,
+                            n_records - first < most ? n_records - first : most, row0});
+    }
+    group += group_bytes<W>(args.k);
+  }
 }
 
 template <class W>
 void matmul(const MatmulArgs& args) {
-  constexpr int kBlock = W::Block::kBlock;
-  constexpr int kPanelRecords = W::kPanelWeights / kBlock;
-  static_assert(kPanelRecords * W::kPanelBytes <= kMatmulScratchBytes);
-  const int n_records = args.k / kBlock;
   const bool fused = args.form == MatmulForm::kFused ||
                      (args.form == MatmulForm::kAuto && args.n_tokens <= W::kFusedTokens);
-  const int panel = args.n_tokens < kManyTokens ? kPanelRecords / 2 : kPanelRecords;
-  const int most = fused ? n_records : panel;
-  const uint8_t* group = args.groups;
-  for (int row0 = 0; row0 < args.n_rows; row0 += kGroupRows) {
-    for (int first = 0; first < n_records; first += most) {
-      const Span span = {group + static_cast<size_t>(first) * W::kRecordBytes, first,
-                         n_records - first < most ? n_records - first : most, row0};
-      if (fused) {
-        Ahead none = {};
-        tiles<W, typename W::Packed>(args, span, span.records, none);
-      } else {
-        panel_tiles<W>(args, span);
-      }
-    }
-    group += group_bytes<W>(args.k);
-  }
+  fused ? fused_matmul<W>(args) : panel_matmul<W>(args);
 }
 
 template <class W>

@@ -15,7 +15,7 @@ struct FloatWeight {
   static constexpr ActFormat kAct = ActFormat::kF32;
   static constexpr size_t kActBytes = sizeof(ActF32);
   static constexpr size_t kRecordBytes = 16 * sizeof(Value), kPanelBytes = 64;
-  static constexpr int kPanelWeights = 1024, kFusedTokens = 63;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 63, kStreams = 1;
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
     __builtin_memcpy(record, rows, kRecordBytes);
@@ -31,9 +31,9 @@ struct FloatWeight {
 
   struct Packed {
     static constexpr size_t kBytes = kRecordBytes;
-    const uint8_t* p;
-    explicit EDGELM_INLINE Packed(const uint8_t* record, Ahead&) : p(record) {}
-    EDGELM_INLINE void fetch() const { prefetch(p + kPrefetch); }
+    const uint8_t *p, *later;
+    EDGELM_INLINE Packed(const uint8_t* record, const uint8_t* next) : p(record), later(next) {}
+    EDGELM_INLINE void fetch() const { prefetch(later); }
     EDGELM_INLINE F32x16 weights() const { return load(p); }
   };
   struct Expanded {

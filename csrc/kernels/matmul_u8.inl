@@ -18,9 +18,9 @@ namespace {
 template <class F>
 struct PackedU8 {
   static constexpr size_t kBytes = F::kBytes;
-  const uint8_t* p;
-  explicit EDGELM_INLINE PackedU8(const uint8_t* record, Ahead&) : p(record) {}
-  EDGELM_INLINE void fetch() const { prefetch_record<kBytes>(p); }
+  const uint8_t *p, *later;
+  EDGELM_INLINE PackedU8(const uint8_t* record, const uint8_t* next) : p(record), later(next) {}
+  EDGELM_INLINE void fetch() const { prefetch_bytes<kBytes>(later); }
   template <int g>
   EDGELM_INLINE Bytes64 group() const {
     return F::template group<g>(p);
@@ -82,7 +82,7 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
 
 // A weight type of 32-blocks. F describes it:
 //   Block, Codes, kOffset (what pack adds to codes()), kLaneShift, kHasMin, kScaleBytes,
-//   kFusedTokens
+//   kFusedTokens, kStreams
 //   group<g>, scale, min of a record; pack_scales, unpack_scales of one column
 template <class F>
 struct U8Weight {
@@ -90,7 +90,7 @@ struct U8Weight {
   static constexpr ActFormat kAct = ActFormat::kI8x32;
   static constexpr size_t kActBytes = sizeof(ActI8x32);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedU8::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens, kStreams = F::kStreams;
   using Packed = PackedU8<F>;
   using Expanded = ExpandedU8;
 
@@ -135,7 +135,7 @@ struct Affine {
   using Codes = CodeLayout;
   static constexpr int kLaneShift = kLaneShiftOrNone;
   static constexpr bool kHasMin = kMin;
-  static constexpr int kFusedTokens = Codes::kLines == 4 ? 20 : 11;
+  static constexpr int kFusedTokens = Codes::kLines == 4 ? 20 : 11, kStreams = 4;
   static constexpr size_t kCodeBytes = 64 * Codes::kLines;
   static constexpr size_t kBytes = kCodeBytes + (kMin ? 64 : 32);
 

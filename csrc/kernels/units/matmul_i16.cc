@@ -12,7 +12,7 @@ struct Q8_0 {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 34, kPanelBytes = ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = 63;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = 63, kStreams = 4;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
@@ -40,8 +40,7 @@ struct Q8_0 {
     decode(block, out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    Ahead none = {};
-    expand_i16(Packed(record, none), panel);
+    expand_i16(Packed(record, record), panel);
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -94,7 +93,7 @@ struct Iq4Nl {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 18, kPanelBytes = ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 1024, kFusedTokens = 12;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 12, kStreams = 1;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
@@ -119,8 +118,7 @@ struct Iq4Nl {
     unpack_iq4(record, column, half_at(record + 256, column), out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    Ahead none = {};
-    expand_i16(Packed(record, none), panel);
+    expand_i16(Packed(record, record), panel);
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -135,13 +133,13 @@ struct Iq4Xs {
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = 8 * sizeof(ActI16x32);
   static constexpr size_t kRecordBytes = 16 * 136, kPanelBytes = 8 * ExpandedI16::kBytes;
-  static constexpr int kPanelWeights = 1024, kFusedTokens = 12;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 12, kStreams = 1;
 
   // A sub-block and its float scales d * (scale - 32).
   struct Sub {
-    const uint8_t* p;
+    const uint8_t *p, *later;
     const float* scales;
-    EDGELM_INLINE void fetch() const { prefetch_record<kRecordBytes / 8>(p); }
+    EDGELM_INLINE void fetch() const { prefetch_bytes<kRecordBytes / 8>(later); }
     template <int j>
     EDGELM_INLINE I16x32 pairs() const {
       return iq4_pairs<j>(p);
@@ -150,9 +148,9 @@ struct Iq4Xs {
   };
   struct Packed {
     static constexpr size_t kBytes = kRecordBytes;
-    const uint8_t* p;
+    const uint8_t *p, *later;
     float scales[8][16];
-    explicit EDGELM_INLINE Packed(const uint8_t* record, Ahead&) : p(record) {
+    EDGELM_INLINE Packed(const uint8_t* record, const uint8_t* next) : p(record), later(next) {
       const F32x16 d = load_f16(record + 2048 + 96);
       for (int i = 0; i < 2; ++i) {
         const Sixes six = load_sixes(record + 2048 + 48 * i);
@@ -161,7 +159,9 @@ struct Iq4Xs {
         }
       }
     }
-    EDGELM_INLINE Sub sub(int b) const { return {p + 256 * b, scales[b]}; }
+    EDGELM_INLINE Sub sub(int b) const {
+      return {p + 256 * b, later + kRecordBytes / 8 * b, scales[b]};
+    }
   };
   struct Expanded {
     static constexpr size_t kBytes = kPanelBytes;
@@ -196,8 +196,7 @@ struct Iq4Xs {
     }
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    Ahead none = {};
-    const Packed source(record, none);
+    const Packed source(record, record);
     for (int b = 0; b < 8; ++b) expand_i16(source.sub(b), panel + b * ExpandedI16::kBytes);
   }
   template <int T, class Source>

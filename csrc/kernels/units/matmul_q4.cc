@@ -14,7 +14,7 @@ struct Mxfp4 {
   using Codes = Bits4;
   static constexpr int kLaneShift = 0;
   static constexpr bool kHasMin = false;
-  static constexpr int kFusedTokens = 11;
+  static constexpr int kFusedTokens = 11, kStreams = 1;
   static constexpr size_t kCodeBytes = 256, kBytes = 272;
 
   template <int g>
