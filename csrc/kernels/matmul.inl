@@ -9,14 +9,13 @@
 //   unpack(record, row, out)    one row of a record, exactly as the file decodes
 //   expand(record, panel)
 //   Packed, Expanded            sources: the same weights, from a record or from a panel;
-//                               fetch(), each 32 weights, brings later ones into the cache: of
-//                               the record at `later`, or what `ahead` says
+//                               fetch(), each 32 weights, brings later ones into the cache, as
+//                               `later` or `ahead` says
 //   accumulate<T>(source, act, stride, c)   c[t] += w * x[t] over one record, T tokens
 //   kPanelWeights, kFusedTokens   weights of a row in a panel for many tokens; tokens up to which
 //                               kAuto is fused
-//   kStreams                    groups that one token reads in turns: memory serves four streams
-//                               a fifth faster than one; but turns of 256 weights are too long,
-//                               and lookups leave no room for more sums
+//   kStreams                    groups that a few tokens read in turns, or 1: where lookups bound
+//                               the speed, or a record is too short a turn
 // Both forms call the same accumulate in the same order of K, so they give the same bits.
 #include "kernels/table.h"
 #include "kernels/unroll.inl"
@@ -29,10 +28,20 @@ constexpr int kTile = 4;  // tokens a tile
 // written and read within the first-level cache.
 constexpr int kManyTokens = 64;
 
-template <size_t kBytes>
-EDGELM_INLINE void prefetch_bytes(const uint8_t* p) {
-  for (size_t i = 0; i < kBytes; i += 64) prefetch(p + i);
-}
+// What comes into the cache while a record is read: the same part of a later record in each of n
+// groups. Memory serves four such streams up to a third faster than one.
+struct Later {
+  const uint8_t* part;
+  size_t stride;  // from group to group
+  size_t n;
+  // 1/n of `bytes` of the record, from `at` on.
+  EDGELM_INLINE void fetch(size_t at, size_t bytes) const {
+    for (size_t i = 0; i < n; ++i) {
+      const uint8_t* p = part + i * stride + at / n;
+      for (size_t line = 0; line < bytes / n; line += 64) prefetch(p + line);
+    }
+  }
+};
 
 template <class W>
 size_t group_bytes(int32_t k) {
@@ -123,10 +132,13 @@ void panel_tile(const MatmulArgs& args, const Span& span, int t0, Ahead& ahead) 
   });
 }
 
-// T tokens from t0 on over kGroups groups from `first` on, a record of each in turns.
+// T tokens from t0 on over kGroups groups from `first` on, a record of each in turns. In each turn,
+// all groups' later records are fetched in part: so memory always serves them all.
 template <class W, int T, int kGroups>
 void fused_tile(const MatmulArgs& args, int first, int t0) {
-  constexpr size_t kPrefetch = kGroups == 1 ? 3072 : 1024;  // bytes ahead in each group
+  constexpr size_t kPrefetch = kGroups == 1             ? 3072
+                               : W::kRecordBytes > 1024 ? W::kRecordBytes
+                                                        : 1024;  // bytes ahead
   const int n_records = args.k / W::Block::kBlock;
   const size_t stride = group_bytes<W>(args.k);
   const uint8_t* records = args.groups + first * stride;
@@ -141,11 +153,11 @@ void fused_tile(const MatmulArgs& args, int first, int t0) {
     if (r == n_records - static_cast<int>(kPrefetch / W::kRecordBytes)) {
       ahead += (kGroups - 1) * stride;
     }
-    unroll<kGroups>([&](auto g) EDGELM_ALWAYS_INLINE {
-      const uint8_t* record = records + g.value * stride;
-      const typename W::Packed source(record, record + ahead);
-      W::template accumulate<T>(source, act, args.act_stride, c[g.value]);
-    });
+    for (size_t g = 0; g < kGroups; ++g) {
+      const Later later = {records + ahead + g * (W::kRecordBytes / kGroups), stride, kGroups};
+      const typename W::Packed source(records + g * stride, later);
+      W::template accumulate<T>(source, act, args.act_stride, c[g]);
+    }
     records += W::kRecordBytes;
     act += W::kActBytes;
   }
@@ -201,8 +213,11 @@ template <class W>
 void fused_matmul(const MatmulArgs& args) {
   const int n_groups = (args.n_rows + kGroupRows - 1) / kGroupRows;
   int g = 0;
-  if (args.n_tokens == 1) {
-    for (; g + W::kStreams <= n_groups; g += W::kStreams) fused_tile<W, 1, W::kStreams>(args, g, 0);
+  const auto turns = [&](int t, auto size) EDGELM_ALWAYS_INLINE {
+    fused_tile<W, decltype(size)::value, W::kStreams>(args, g, t);
+  };
+  if (args.n_tokens < kTile) {  // more are not bound by memory
+    for (; g + W::kStreams <= n_groups; g += W::kStreams) for_tiles(args.n_tokens, turns);
   }
   for (; g < n_groups; ++g) {
     for_tiles(args.n_tokens, [&](int t, auto size) EDGELM_ALWAYS_INLINE {

@@ -31,9 +31,10 @@ struct FloatWeight {
 
   struct Packed {
     static constexpr size_t kBytes = kRecordBytes;
-    const uint8_t *p, *later;
-    EDGELM_INLINE Packed(const uint8_t* record, const uint8_t* next) : p(record), later(next) {}
-    EDGELM_INLINE void fetch() const { prefetch(later); }
+    const uint8_t* p;
+    Later later;
+    EDGELM_INLINE Packed(const uint8_t* record, Later next) : p(record), later(next) {}
+    EDGELM_INLINE void fetch() const { later.fetch(0, kBytes); }
     EDGELM_INLINE F32x16 weights() const { return load(p); }
   };
   struct Expanded {

@@ -13,9 +13,10 @@ namespace {
 template <class S>
 struct PackedI16 {
   static constexpr size_t kBytes = S::kBytes;
-  const uint8_t *p, *later;
-  EDGELM_INLINE PackedI16(const uint8_t* record, const uint8_t* next) : p(record), later(next) {}
-  EDGELM_INLINE void fetch() const { prefetch_bytes<kBytes>(later); }
+  const uint8_t* p;
+  Later later;
+  EDGELM_INLINE PackedI16(const uint8_t* record, Later next) : p(record), later(next) {}
+  EDGELM_INLINE void fetch() const { later.fetch(0, kBytes); }
   template <int j>
   EDGELM_INLINE I16x32 pairs() const {
     return S::template pairs<j>(p);

@@ -30,13 +30,14 @@ struct alignas(64) KScales {
 template <class F>
 struct PackedK {
   static constexpr size_t kBytes = F::kBytes;
-  const uint8_t *p, *later;
+  const uint8_t* p;
+  Later later;
   typename F::Scales scales;
-  EDGELM_INLINE PackedK(const uint8_t* record, const uint8_t* next) : p(record), later(next) {
+  EDGELM_INLINE PackedK(const uint8_t* record, Later next) : p(record), later(next) {
     F::expand_scales(record + F::kCodeBytes, scales);
   }
   // Fetches the part of a later record that lies where sub-block b of this one does.
-  EDGELM_INLINE void fetch(int b) const { prefetch_bytes<kBytes / 8>(later + b * (kBytes / 8)); }
+  EDGELM_INLINE void fetch(int b) const { later.fetch(b * (kBytes / 8), kBytes / 8); }
   template <int g>
   EDGELM_INLINE Bytes64 group(int b) const {
     const uint8_t* at = p + b * (64 * F::Codes::kLines);
@@ -73,7 +74,7 @@ struct KWeight {
   static constexpr ActFormat kAct = ActFormat::kI8x256;
   static constexpr size_t kActBytes = sizeof(ActI8x256);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedK<F>::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens, kStreams = 1;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens, kStreams = 4;
   using Packed = PackedK<F>;
   using Expanded = ExpandedK<F>;
   static_assert(sizeof(Block) * kGroupRows == F::kBytes);

@@ -18,9 +18,10 @@ namespace {
 template <class F>
 struct PackedU8 {
   static constexpr size_t kBytes = F::kBytes;
-  const uint8_t *p, *later;
-  EDGELM_INLINE PackedU8(const uint8_t* record, const uint8_t* next) : p(record), later(next) {}
-  EDGELM_INLINE void fetch() const { prefetch_bytes<kBytes>(later); }
+  const uint8_t* p;
+  Later later;
+  EDGELM_INLINE PackedU8(const uint8_t* record, Later next) : p(record), later(next) {}
+  EDGELM_INLINE void fetch() const { later.fetch(0, kBytes); }
   template <int g>
   EDGELM_INLINE Bytes64 group() const {
     return F::template group<g>(p);

@@ -40,7 +40,7 @@ struct Q8_0 {
     decode(block, out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    expand_i16(Packed(record, record), panel);
+    expand_i16(Packed(record, Later()), panel);
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -118,7 +118,7 @@ struct Iq4Nl {
     unpack_iq4(record, column, half_at(record + 256, column), out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    expand_i16(Packed(record, record), panel);
+    expand_i16(Packed(record, Later()), panel);
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -137,9 +137,11 @@ struct Iq4Xs {
 
   // A sub-block and its float scales d * (scale - 32).
   struct Sub {
-    const uint8_t *p, *later;
+    const uint8_t* p;
     const float* scales;
-    EDGELM_INLINE void fetch() const { prefetch_bytes<kRecordBytes / 8>(later); }
+    Later later;
+    size_t at;
+    EDGELM_INLINE void fetch() const { later.fetch(at, kRecordBytes / 8); }
     template <int j>
     EDGELM_INLINE I16x32 pairs() const {
       return iq4_pairs<j>(p);
@@ -148,9 +150,10 @@ struct Iq4Xs {
   };
   struct Packed {
     static constexpr size_t kBytes = kRecordBytes;
-    const uint8_t *p, *later;
+    const uint8_t* p;
+    Later later;
     float scales[8][16];
-    EDGELM_INLINE Packed(const uint8_t* record, const uint8_t* next) : p(record), later(next) {
+    EDGELM_INLINE Packed(const uint8_t* record, Later next) : p(record), later(next) {
       const F32x16 d = load_f16(record + 2048 + 96);
       for (int i = 0; i < 2; ++i) {
         const Sixes six = load_sixes(record + 2048 + 48 * i);
@@ -160,7 +163,7 @@ struct Iq4Xs {
       }
     }
     EDGELM_INLINE Sub sub(int b) const {
-      return {p + 256 * b, later + kRecordBytes / 8 * b, scales[b]};
+      return {p + 256 * b, scales[b], later, kRecordBytes / 8 * b};
     }
   };
   struct Expanded {
@@ -196,7 +199,7 @@ struct Iq4Xs {
     }
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    const Packed source(record, record);
+    const Packed source(record, Later());
     for (int b = 0; b < 8; ++b) expand_i16(source.sub(b), panel + b * ExpandedI16::kBytes);
   }
   template <int T, class Source>
