@@ -55,12 +55,15 @@ int64_t f32(int64_t turns) {
   return turns * 5 * 16;
 }
 
-// n is a multiple of 256.
+// Four streams at once, which memory serves faster than one; n is a multiple of 256.
 void read(const uint8_t* p, size_t n) {
+  const size_t stream = n / 4;
   Bytes64 c[4] = {load_bytes(p), load_bytes(p), load_bytes(p), load_bytes(p)};
-  for (size_t i = 0; i < n; i += 256) {
+  for (size_t i = 0; i < stream; i += 64) {
     unroll<4>([&](auto j) __attribute__((always_inline)) {
-      c[j.value] = c[j.value] | load_bytes(p + i + 64 * j.value);
+      const uint8_t* line = p + j.value * stream + i;
+      prefetch(line + 1024);
+      c[j.value] = c[j.value] | load_bytes(line);
     });
   }
   for (Bytes64& line : c) pin(line);
