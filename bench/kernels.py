@@ -4,7 +4,8 @@
 
 GB/s count packed weight bytes; MAC per cycle is that of one core. Cycles come from a chain of
 dependent adds, and the read bandwidth from four streams a thread, both timed before and after each
-kernel, for clock and memory of a shared machine wander. The gates of the summary hold on a quiet machine only, so they are printed, not asserted.
+kernel, for clock and memory of a shared machine wander. The gates of the summary hold on a quiet
+machine only, so they are printed, not asserted.
 """
 
 import time
