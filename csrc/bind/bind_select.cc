@@ -1,9 +1,13 @@
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
-#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "bind/bind.h"
 #include "core/error.h"
+#include "select/chain.h"
 #include "select/select.h"
 
 namespace py = pybind11;
@@ -51,25 +55,51 @@ py::array_t<double> log_sum_exp_rows(const Floats& logits) {
   return out;
 }
 
-using Logits = py::array_t<double, py::array::c_style>;
+// A request's way from a row of logits to a token: how many candidates it takes, and what narrows
+// them.
+class Chain {
+ public:
+  Chain(size_t top_k, const std::vector<std::pair<std::string, double>>& narrowers)
+      : top_k_(top_k) {
+    for (const auto& [name, value] : narrowers) steps_.emplace_back(named(name), value);
+  }
 
-std::span<const double> candidates(const Logits& logits) {
-  check(logits.ndim() == 1 && logits.size() > 0, "logits must be (n,), n >= 1");
-  return {logits.data(), size_t(logits.size())};
-}
+  py::tuple candidates(const Floats& logits) const {
+    const Candidates c = narrowed(row_of(logits));
+    return py::make_tuple(py::array_t<int32_t>(py::ssize_t(c.ids.size()), c.ids.data()),
+                          py::array_t<double>(py::ssize_t(c.ids.size()), c.logits.data()));
+  }
 
-// A function of candidates' logits and one number.
-template <size_t (*function)(std::span<const double>, double)>
-size_t of_candidates(const Logits& logits, double number) {
-  return function(candidates(logits), number);
-}
+  int32_t choose(const Floats& logits, double u) const {
+    const auto row = row_of(logits);
+    const Unlocked unlocked;
+    return draw(narrowed(row), u);
+  }
 
-Logits temperature(const Logits& logits, double t) {
-  const auto in = candidates(logits);
-  Logits out{py::ssize_t(in.size())};
-  std::transform(in.begin(), in.end(), out.mutable_data(),
-                 [&](double logit) { return (logit - in[0]) / t; });
-  return out;
+ private:
+  using Apply = decltype(Narrower::apply);
+
+  static Apply named(const std::string& name) {
+    for (const Narrower& narrower : narrowers()) {
+      if (name == narrower.name) return narrower.apply;
+    }
+    fail(ErrorKind::kArgument, "unknown sampler ", name);
+  }
+
+  Candidates narrowed(std::span<const float> row) const {
+    Candidates c = candidates_of(row, top_k_);
+    for (const auto& [apply, value] : steps_) apply(c, value);
+    return c;
+  }
+
+  size_t top_k_;
+  std::vector<std::pair<Apply, double>> steps_;
+};
+
+std::vector<std::string> chain_names() {
+  std::vector<std::string> names;
+  for (const Narrower& narrower : narrowers()) names.emplace_back(narrower.name);
+  return names;
 }
 
 }  // namespace
@@ -77,10 +107,12 @@ Logits temperature(const Logits& logits, double t) {
 void select(py::module_& m) {
   m.def("argmax", argmax_of, py::arg("logits").noconvert());
   m.def("top", top_arrays, py::arg("logits").noconvert(), py::arg("k"));
-  m.def("top_p", of_candidates<top_p>, py::arg("logits").noconvert(), py::arg("p"));
-  m.def("min_p", of_candidates<min_p>, py::arg("logits").noconvert(), py::arg("p"));
-  m.def("temperature", temperature, py::arg("logits").noconvert(), py::arg("t"));
-  m.def("draw", of_candidates<draw>, py::arg("logits").noconvert(), py::arg("u"));
+  m.def("chain_names", chain_names);
+  py::class_<Chain>(m, "Chain")
+      .def(py::init<size_t, const std::vector<std::pair<std::string, double>>&>(), py::arg("top_k"),
+           py::arg("samplers"))
+      .def("candidates", &Chain::candidates, py::arg("logits").noconvert())
+      .def("choose", &Chain::choose, py::arg("logits").noconvert(), py::arg("u"));
   m.def("log_sum_exp", log_sum_exp_rows, py::arg("logits").noconvert());
 }
 

@@ -194,45 +194,6 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
   return out;
 }
 
-namespace {
-
-// The odds exp(logit - the largest), summed in order.
-double total(std::span<const double> logits) {
-  double sum = 0;
-  for (const double logit : logits) sum += std::exp(logit - logits[0]);
-  return sum;
-}
-
-// The first of the odds' cumulative sums for which `passes`; at most the last.
-template <class Passes>
-size_t first_sum(std::span<const double> logits, Passes passes) {
-  double sum = 0;
-  for (size_t i = 0; i + 1 < logits.size(); ++i) {
-    sum += std::exp(logits[i] - logits[0]);
-    if (passes(sum)) return i;
-  }
-  return logits.size() - 1;
-}
-
-}  // namespace
-
-size_t top_p(std::span<const double> logits, double p) {
-  const double mass = p * total(logits);
-  return first_sum(logits, [&](double sum) { return sum >= mass; }) + 1;
-}
-
-size_t min_p(std::span<const double> logits, double p) {
-  const double least = logits[0] + std::log(p);
-  const auto below = std::partition_point(logits.begin() + 1, logits.end(),
-                                          [&](double logit) { return logit >= least; });
-  return static_cast<size_t>(below - logits.begin());
-}
-
-size_t draw(std::span<const double> logits, double u) {
-  const double mass = u * total(logits);
-  return first_sum(logits, [&](double sum) { return sum > mass; });
-}
-
 double log_sum_exp(std::span<const float> row) {
   float max = -kInfinity;
   for_each_max(row, [&](size_t, float block_max) { max = std::max(max, block_max); });

@@ -21,12 +21,6 @@ int32_t argmax(std::span<const float> row);
 // tokens. Reads the row once, and the blocks that hold them again: O(V + k log k).
 std::vector<Candidate> top(std::span<const float> row, size_t k);
 
-// Of candidates' logits (n,), largest first, n >= 1, with probabilities softmax(logits):
-size_t top_p(std::span<const double> logits, double p);  // how few have a mass of at least p
-size_t min_p(std::span<const double> logits,
-             double p);  // how many are p times as likely as the first
-size_t draw(std::span<const double> logits, double u);  // where the cumulative mass passes u < 1
-
 // log(sum(exp(row))), with an error of about 1e-7.
 double log_sum_exp(std::span<const float> row);
 

@@ -188,17 +188,18 @@ def argmax(logits: Floats) -> int:
 def top(logits: Floats, k: int) -> tuple[Ids, Floats]:
     """Ids and logits of the min(k, V) largest in (V,), largest first, lower ids first; no -inf."""
 
-def top_p(logits: NDArray[np.float64], p: float) -> int:
-    """How few of candidates (n,), largest first, have a mass of at least p."""
+def chain_names() -> list[str]:
+    """The samplers that a Chain may hold, in llama.cpp's order."""
 
-def min_p(logits: NDArray[np.float64], p: float) -> int:
-    """How many of candidates (n,), largest first, are at least p times as likely as the first."""
+class Chain:
+    def __init__(self, top_k: int, samplers: Sequence[tuple[str, float]]) -> None:
+        """Take the top_k candidates, all if it is 0; apply each named sampler with its number."""
 
-def temperature(logits: NDArray[np.float64], t: float) -> NDArray[np.float64]:
-    """(logits - logits[0]) / t of candidates (n,): for a tiny t, 0 and -inf."""
+    def candidates(self, logits: Floats) -> tuple[Ids, NDArray[np.float64]]:
+        """Of the row (V,), what is left: ids (n,) and logits (n,), highest first."""
 
-def draw(logits: NDArray[np.float64], u: float) -> int:
-    """Index of the candidate, of (n,), at which the cumulative mass passes u, 0 <= u < 1."""
+    def choose(self, logits: Floats, u: float) -> int:
+        """Of the row (V,), the candidate at which the cumulative probability passes u < 1."""
 
 def log_sum_exp(logits: Floats) -> NDArray[np.float64]:
     """log(sum(exp(row))) of every row of (R, V): (R,) in nats, error about 1e-7."""

@@ -1,15 +1,14 @@
 """From a row of logits to a token: llama.cpp's chain of samplers, in its order.
 
 Two kinds: edits change the row of all V logits; the chain then narrows and bends the candidates.
-A new sampler is a function of Candidates and one number, and its name in CHAIN and in Options.
+A new one is a function in csrc/select/chain.cc, its name there and in Options.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,22 +22,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Tokens that may be chosen: ids (n,) and their logits (n,), highest first; n >= 1."""
-
-    ids: NDArray[np.int32]
-    logits: Doubles
-
-    def __getitem__(self, keep: slice | NDArray[np.bool_]) -> Candidates:
-        return Candidates(self.ids[keep], self.logits[keep])
-
-    def probabilities(self) -> Doubles:
-        """Softmax over the candidates, (n,)."""
-        odds: Doubles = np.exp(self.logits - self.logits[0])
-        return odds / float(odds.sum())
 
 
 # --- edits of the row (V,), in place -------------------------------------------------------------
@@ -59,61 +42,6 @@ def penalties(
     logits = np.where(logits > 0, logits / repeat, logits * repeat)
     with np.errstate(over="ignore"):  # broken weights: the infinity is reported as theirs
         row[ids] = logits - counts * frequency - presence
-
-
-# --- the chain -----------------------------------------------------------------------------------
-
-
-def top_k(row: Floats, k: int) -> Candidates:
-    """The k tokens with the highest logits, lower ids first among equals; all if k is 0."""
-    ids, logits = _core.top(row, min(k, len(row)) or len(row))
-    return Candidates(ids, logits.astype(np.float64))
-
-
-def typical_p(c: Candidates, p: float) -> Candidates:
-    """Keep the most typical tokens, to a mass above p. Source: arXiv:2202.00666.
-
-    Typical is a surprise -log(prob) near the entropy.
-    """
-    if p >= 1:
-        return c
-    probs = c.probabilities()
-    surprise = -np.log(np.maximum(probs, np.finfo(np.float64).tiny))
-    order = np.argsort(np.abs(surprise - probs @ surprise), kind="stable")
-    n = int(np.searchsorted(np.cumsum(probs[order]), p, side="right")) + 1
-    keep = np.zeros(len(probs), np.bool_)
-    keep[order[:n]] = True
-    return c[keep]
-
-
-def top_p(c: Candidates, p: float) -> Candidates:
-    """Keep the fewest likeliest tokens whose mass is at least p. Source: arXiv:1904.09751."""
-    if p >= 1:
-        return c
-    return c[: _core.top_p(c.logits, p)]
-
-
-def min_p(c: Candidates, p: float) -> Candidates:
-    """Keep tokens at least p times as likely as the best. Source: arXiv:2407.01082."""
-    return c[: _core.min_p(c.logits, p)] if p > 0 else c
-
-
-def temperature(c: Candidates, t: float) -> Candidates:
-    """Divide the logits by t > 0: below 1 the likely get likelier. The largest becomes 0."""
-    return Candidates(c.ids, _core.temperature(c.logits, t))
-
-
-CHAIN: tuple[Callable[[Candidates, float], Candidates], ...] = (
-    typical_p,
-    top_p,
-    min_p,
-    temperature,
-)
-
-
-def draw(c: Candidates, u: float) -> int:
-    """The token at which the cumulative probability passes u, 0 <= u < 1."""
-    return int(c.ids[_core.draw(c.logits, u)])
 
 
 # --- one request's sampler -----------------------------------------------------------------------
@@ -138,11 +66,15 @@ class Sampler:
         self._options = options
         self._biased = np.fromiter(bias.keys(), np.int32, len(bias))
         self._bias = np.fromiter(bias.values(), np.float32, len(bias))
+        self._chain = _core.Chain(
+            options.top_k, [(name, getattr(options, name)) for name in _core.chain_names()]
+        )
         self._penalizes = options.repeat_last_n != 0 and (
             options.repeat_penalty != 1
             or options.presence_penalty != 0
             or options.frequency_penalty != 0
         )
+        self._edits = bool(bias or self._penalizes or options.logits_processors)
         self.seed = secrets.randbits(63) if options.seed is None else options.seed
         self._random = np.random.Generator(np.random.PCG64(self.seed))
         self._row = np.empty(vocab_size, np.float32)  # of edited logits; new pages cost more
@@ -155,19 +87,16 @@ class Sampler:
         row = self.edited(row, history)
         if self._options.temperature == 0:
             return _core.argmax(row)
-        candidates = top_k(row, self._options.top_k)
-        for sampler in CHAIN:
-            candidates = sampler(candidates, getattr(self._options, sampler.__name__))
-        return draw(candidates, self._random.random())
+        return self._chain.choose(row, self._random.random())
 
     def edited(self, row: Floats, history: Sequence[int]) -> Floats:
         """The logits after bias, penalties and processors: `row` itself if nothing edits it.
 
         Otherwise a copy, good until the next call.
         """
-        o = self._options
-        if len(self._biased) == 0 and not self._penalizes and not o.logits_processors:
+        if not self._edits:
             return row
+        o = self._options
         np.copyto(self._row, row)
         row = self._row
         row[self._biased] += self._bias

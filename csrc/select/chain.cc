@@ -1,0 +1,113 @@
+#include "select/chain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "select/select.h"
+
+namespace edgelm {
+namespace {
+
+// The odds exp(logit - the largest), summed in order.
+double total(std::span<const double> logits) {
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - logits[0]);
+  return sum;
+}
+
+// The first of the odds' cumulative sums for which `passes`; at most the last.
+template <class Passes>
+size_t first_sum(std::span<const double> logits, Passes passes) {
+  double sum = 0;
+  for (size_t i = 0; i + 1 < logits.size(); ++i) {
+    sum += std::exp(logits[i] - logits[0]);
+    if (passes(sum)) return i;
+  }
+  return logits.size() - 1;
+}
+
+void keep_first(Candidates& c, size_t n) {
+  c.ids.resize(n);
+  c.logits.resize(n);
+}
+
+// Keeps the most typical tokens, to a mass above p; typical is a surprise -log(prob) near the
+// entropy. Source: arXiv:2202.00666.
+void typical_p(Candidates& c, double p) {
+  if (p >= 1) return;
+  const size_t n = c.ids.size();
+  const double sum = total(c.logits);
+  std::vector<double> prob(n), distance(n);
+  double entropy = 0;
+  for (size_t i = 0; i < n; ++i) {
+    prob[i] = std::exp(c.logits[i] - c.logits[0]) / sum;
+    distance[i] = -std::log(std::max(prob[i], std::numeric_limits<double>::min()));
+    entropy += prob[i] * distance[i];
+  }
+  for (double& d : distance) d = std::abs(d - entropy);
+  std::vector<size_t> order(n);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return distance[a] < distance[b]; });
+  double mass = 0;
+  size_t kept = 0;
+  while (kept < n && mass <= p) mass += prob[order[kept++]];
+  order.resize(kept);
+  std::sort(order.begin(), order.end());
+  for (size_t i = 0; i < kept; ++i) {
+    c.ids[i] = c.ids[order[i]];
+    c.logits[i] = c.logits[order[i]];
+  }
+  keep_first(c, kept);
+}
+
+// Keeps the fewest likeliest tokens whose mass is at least p. Source: arXiv:1904.09751.
+void top_p(Candidates& c, double p) {
+  if (p >= 1) return;
+  const double mass = p * total(c.logits);
+  keep_first(c, first_sum(c.logits, [&](double sum) { return sum >= mass; }) + 1);
+}
+
+// Keeps tokens at least p times as likely as the best. Source: arXiv:2407.01082.
+void min_p(Candidates& c, double p) {
+  if (p <= 0) return;
+  const double least = c.logits[0] + std::log(p);
+  const auto below = std::partition_point(c.logits.begin() + 1, c.logits.end(),
+                                          [&](double logit) { return logit >= least; });
+  keep_first(c, static_cast<size_t>(below - c.logits.begin()));
+}
+
+// Divides the logits by t > 0: below 1 the likely get likelier. The largest becomes 0, so that a
+// tiny t makes no NaN.
+void temperature(Candidates& c, double t) {
+  const double largest = c.logits[0];
+  for (double& logit : c.logits) logit = (logit - largest) / t;
+}
+
+constexpr Narrower kNarrowers[] = {
+    {"typical_p", typical_p}, {"top_p", top_p}, {"min_p", min_p}, {"temperature", temperature}};
+
+}  // namespace
+
+std::span<const Narrower> narrowers() { return kNarrowers; }
+
+Candidates candidates_of(std::span<const float> row, size_t k) {
+  const std::vector<Candidate> best = top(row, k == 0 ? row.size() : k);
+  Candidates c;
+  c.ids.reserve(best.size());
+  c.logits.reserve(best.size());
+  for (const Candidate& candidate : best) {
+    c.ids.push_back(candidate.id);
+    c.logits.push_back(static_cast<double>(candidate.logit));
+  }
+  return c;
+}
+
+int32_t draw(const Candidates& candidates, double u) {
+  const double mass = u * total(candidates.logits);
+  return candidates.ids[first_sum(candidates.logits, [&](double sum) { return sum > mass; })];
+}
+
+}  // namespace edgelm
