@@ -82,6 +82,14 @@ void File::read(uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
+void File::will_read([[maybe_unused]] uint64_t offset,
+                     [[maybe_unused]] uint64_t n_bytes) const noexcept {
+#ifdef POSIX_FADV_WILLNEED
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(n_bytes),
+                  POSIX_FADV_WILLNEED);
+#endif
+}
+
 void File::check_unchanged() const {
   struct stat status;
   if (::fstat(descriptor_, &status) != 0) fail_errno(path_, "cannot read", errno);

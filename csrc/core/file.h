@@ -22,6 +22,9 @@ class File {
   // Fills `out` from byte `offset`; kIo if the file ends before.
   void read(uint64_t offset, std::span<std::byte> out) const;
 
+  // Hints that these bytes are read soon, so that the system fetches them meanwhile.
+  void will_read(uint64_t offset, uint64_t n_bytes) const noexcept;
+
   // kIo if the file's size or modification time is no longer what it was when it was opened.
   void check_unchanged() const;
 

@@ -13,6 +13,7 @@ namespace edgelm {
 namespace {
 
 constexpr size_t kPieceBytes = 2 << 20;
+constexpr size_t kPiecesAhead = 8;  // that the system fetches while threads pack
 
 int n_groups(const Weight& weight) { return (weight.n() + kGroupRows - 1) / kGroupRows; }
 
@@ -40,13 +41,15 @@ std::pair<const void*, uint64_t> key_of(const Weight& weight) {
   return {weight.file.get(), weight.offset};
 }
 
-// Bytes of the file's (or the constant's) rows from `row` on.
-void read_rows(const Weight& weight, int matrix, Range rows, std::span<std::byte> out) {
-  const size_t stride = row_bytes(weight.type, weight.k());
-  const size_t first = static_cast<size_t>(matrix) * static_cast<size_t>(weight.n()) +
-                       static_cast<size_t>(rows.begin);
+// Of a matrix's row, counted over all matrices of the weight.
+size_t row_index(const Weight& weight, int matrix, int row) {
+  return static_cast<size_t>(matrix) * static_cast<size_t>(weight.n()) + static_cast<size_t>(row);
+}
+
+// Bytes of the file's (or the constant's) rows from `first` on.
+void read_rows(const Weight& weight, size_t first, std::span<std::byte> out) {
   if (weight.file != nullptr) {
-    weight.file->read(weight.offset + first * stride, out);
+    weight.file->read(weight.offset + first * row_bytes(weight.type, weight.k()), out);
   } else {
     std::memcpy(out.data(), weight.constant.data() + first * static_cast<size_t>(weight.k()),
                 out.size());
@@ -131,9 +134,11 @@ WeightStore::WeightStore(const Lowering& lowering, int n_threads, const Poll& po
     std::vector<std::byte> buffer;
     try {
       while (!state.stopped(thread)) {
-        const int i = state.counter(0).fetch_add(1, std::memory_order_relaxed);
-        if (i >= static_cast<int>(pieces.size())) return;
-        load(pieces[static_cast<size_t>(i)], buffer);
+        const auto i =
+            static_cast<size_t>(state.counter(0).fetch_add(1, std::memory_order_relaxed));
+        if (i >= pieces.size()) return;
+        if (i + kPiecesAhead < pieces.size()) announce(pieces[i + kPiecesAhead]);
+        load(pieces[i], buffer);
       }
     } catch (...) {
       state.fail(std::current_exception());
@@ -149,18 +154,25 @@ WeightStore::WeightStore(const Lowering& lowering, int n_threads, const Poll& po
 
 WeightStore::~WeightStore() = default;
 
+void WeightStore::announce(const Piece& piece) {
+  const Weight& weight = *piece.entry->weight;
+  if (weight.file == nullptr) return;
+  const size_t stride = row_bytes(weight.type, weight.k());
+  weight.file->will_read(weight.offset + stride * row_index(weight, piece.matrix, piece.rows.begin),
+                         stride * static_cast<size_t>(piece.rows.size()));
+}
+
 void WeightStore::load(const Piece& piece, std::vector<std::byte>& buffer) const {
   const Entry& entry = *piece.entry;
   const Weight& weight = *entry.weight;
   const LoadedWeight& loaded = entry.loaded;
   const size_t stride = row_bytes(weight.type, loaded.k);
   buffer.resize(stride * static_cast<size_t>(piece.rows.size()));
-  read_rows(weight, piece.matrix, piece.rows, buffer);
+  const size_t first = row_index(weight, piece.matrix, piece.rows.begin);
+  read_rows(weight, first, buffer);
   const auto* rows = reinterpret_cast<const uint8_t*>(buffer.data());
   std::byte* out = memory_.data() + entry.offset;
   if (entry.use == WeightUse::kFloats) {
-    const size_t first = static_cast<size_t>(piece.matrix) * static_cast<size_t>(loaded.n) +
-                         static_cast<size_t>(piece.rows.begin);
     auto* floats = reinterpret_cast<float*>(out) + first * static_cast<size_t>(loaded.k);
     for (int i = 0; i < piece.rows.size(); ++i, rows += stride, floats += loaded.k) {
       decode_row(weight.type, rows, loaded.k, floats);

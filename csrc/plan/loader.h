@@ -30,6 +30,7 @@ class WeightStore {
   using Key = std::pair<const void*, uint64_t>;
   struct Entry;
   struct Piece;
+  static void announce(const Piece& piece);
   void load(const Piece& piece, std::vector<std::byte>& buffer) const;
 
   const KernelTable& kernels_;
