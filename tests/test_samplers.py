@@ -206,6 +206,13 @@ def test_every_sampler_has_its_option_and_leaves_the_order(rng):
         assert (np.diff(row[ids]) <= 0).all()
 
 
+@pytest.mark.parametrize("sampler", CHAIN)
+@pytest.mark.parametrize("value", [-1, 0, math.nan, math.inf, -math.inf])
+def test_a_number_that_options_would_refuse_still_leaves_a_token(rng, sampler, value):
+    row = rng.normal(size=60).astype(np.float32)
+    assert 0 <= _core.Chain(0, [(sampler, value)]).choose(row, 0.5) < 60
+
+
 def test_an_unknown_sampler_is_named():
     with pytest.raises(ValueError, match="unknown sampler mirostat"):
         _core.Chain(40, [("mirostat", 5.0)])

@@ -55,51 +55,16 @@ py::array_t<double> log_sum_exp_rows(const Floats& logits) {
   return out;
 }
 
-// A request's way from a row of logits to a token: how many candidates it takes, and what narrows
-// them.
-class Chain {
- public:
-  Chain(size_t top_k, const std::vector<std::pair<std::string, double>>& narrowers)
-      : top_k_(top_k) {
-    for (const auto& [name, value] : narrowers) steps_.emplace_back(named(name), value);
-  }
+py::tuple candidates(const Chain& chain, const Floats& logits) {
+  const Candidates c = chain.candidates(row_of(logits));
+  return py::make_tuple(py::array_t<int32_t>(py::ssize_t(c.ids.size()), c.ids.data()),
+                        py::array_t<double>(py::ssize_t(c.ids.size()), c.logits.data()));
+}
 
-  py::tuple candidates(const Floats& logits) const {
-    const Candidates c = narrowed(row_of(logits));
-    return py::make_tuple(py::array_t<int32_t>(py::ssize_t(c.ids.size()), c.ids.data()),
-                          py::array_t<double>(py::ssize_t(c.ids.size()), c.logits.data()));
-  }
-
-  int32_t choose(const Floats& logits, double u) const {
-    const auto row = row_of(logits);
-    const Unlocked unlocked;
-    return draw(narrowed(row), u);
-  }
-
- private:
-  using Apply = decltype(Narrower::apply);
-
-  static Apply named(const std::string& name) {
-    for (const Narrower& narrower : narrowers()) {
-      if (name == narrower.name) return narrower.apply;
-    }
-    fail(ErrorKind::kArgument, "unknown sampler ", name);
-  }
-
-  Candidates narrowed(std::span<const float> row) const {
-    Candidates c = candidates_of(row, top_k_);
-    for (const auto& [apply, value] : steps_) apply(c, value);
-    return c;
-  }
-
-  size_t top_k_;
-  std::vector<std::pair<Apply, double>> steps_;
-};
-
-std::vector<std::string> chain_names() {
-  std::vector<std::string> names;
-  for (const Narrower& narrower : narrowers()) names.emplace_back(narrower.name);
-  return names;
+int32_t choose(const Chain& chain, const Floats& logits, double u) {
+  const auto row = row_of(logits);
+  const Unlocked unlocked;
+  return chain.choose(row, u);
 }
 
 }  // namespace
@@ -109,10 +74,12 @@ void select(py::module_& m) {
   m.def("top", top_arrays, py::arg("logits").noconvert(), py::arg("k"));
   m.def("chain_names", chain_names);
   py::class_<Chain>(m, "Chain")
-      .def(py::init<size_t, const std::vector<std::pair<std::string, double>>&>(), py::arg("top_k"),
-           py::arg("samplers"))
-      .def("candidates", &Chain::candidates, py::arg("logits").noconvert())
-      .def("choose", &Chain::choose, py::arg("logits").noconvert(), py::arg("u"));
+      .def(py::init([](size_t top_k, const std::vector<std::pair<std::string, double>>& samplers) {
+             return Chain(top_k, samplers);
+           }),
+           py::arg("top_k"), py::arg("samplers"))
+      .def("candidates", candidates, py::arg("logits").noconvert())
+      .def("choose", choose, py::arg("logits").noconvert(), py::arg("u"));
   m.def("log_sum_exp", log_sum_exp_rows, py::arg("logits").noconvert());
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/error.h"
 #include "select/select.h"
 
 namespace edgelm {
@@ -53,7 +54,8 @@ void typical_p(Candidates& c, double p) {
                    [&](size_t a, size_t b) { return distance[a] < distance[b]; });
   double mass = 0;
   size_t kept = 0;
-  while (kept < n && mass <= p) mass += prob[order[kept++]];
+  do mass += prob[order[kept++]];
+  while (kept < n && mass <= p);
   order.resize(kept);
   std::sort(order.begin(), order.end());
   for (size_t i = 0; i < kept; ++i) {
@@ -86,28 +88,48 @@ void temperature(Candidates& c, double t) {
   for (double& logit : c.logits) logit = (logit - largest) / t;
 }
 
-constexpr Narrower kNarrowers[] = {
+struct Sampler {
+  const char* name;
+  void (*apply)(Candidates& candidates, double value);
+};
+
+constexpr Sampler kSamplers[] = {
     {"typical_p", typical_p}, {"top_p", top_p}, {"min_p", min_p}, {"temperature", temperature}};
+
+const Sampler& sampler_named(const std::string& name) {
+  for (const Sampler& sampler : kSamplers) {
+    if (name == sampler.name) return sampler;
+  }
+  fail(ErrorKind::kArgument, "unknown sampler ", name);
+}
 
 }  // namespace
 
-std::span<const Narrower> narrowers() { return kNarrowers; }
+std::vector<std::string> chain_names() {
+  std::vector<std::string> names;
+  for (const Sampler& sampler : kSamplers) names.emplace_back(sampler.name);
+  return names;
+}
 
-Candidates candidates_of(std::span<const float> row, size_t k) {
-  const std::vector<Candidate> best = top(row, k == 0 ? row.size() : k);
+Chain::Chain(size_t top_k, std::span<const std::pair<std::string, double>> samplers)
+    : top_k_(top_k) {
+  for (const auto& [name, value] : samplers) steps_.emplace_back(sampler_named(name).apply, value);
+}
+
+Candidates Chain::candidates(std::span<const float> row) const {
   Candidates c;
-  c.ids.reserve(best.size());
-  c.logits.reserve(best.size());
-  for (const Candidate& candidate : best) {
-    c.ids.push_back(candidate.id);
-    c.logits.push_back(static_cast<double>(candidate.logit));
+  for (const Candidate& best : top(row, top_k_ == 0 ? row.size() : top_k_)) {
+    c.ids.push_back(best.id);
+    c.logits.push_back(static_cast<double>(best.logit));
   }
+  for (const auto& [apply, value] : steps_) apply(c, value);
   return c;
 }
 
-int32_t draw(const Candidates& candidates, double u) {
-  const double mass = u * total(candidates.logits);
-  return candidates.ids[first_sum(candidates.logits, [&](double sum) { return sum > mass; })];
+int32_t Chain::choose(std::span<const float> row, double u) const {
+  const Candidates c = candidates(row);
+  const double mass = u * total(c.logits);
+  return c.ids[first_sum(c.logits, [&](double sum) { return sum > mass; })];
 }
 
 }  // namespace edgelm

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace edgelm {
@@ -13,19 +16,25 @@ struct Candidates {
   std::vector<double> logits;
 };
 
-// What narrows or bends candidates by one number.
-struct Narrower {
-  const char* name;
-  void (*apply)(Candidates& candidates, double value);
+// The samplers that a Chain may hold, in llama.cpp's order.
+std::vector<std::string> chain_names();
+
+// A request's way from a row of logits (V,) to a token. Its functions throw as top() does.
+class Chain {
+ public:
+  // Takes the top_k candidates, all if it is 0, and applies each named sampler with its number.
+  // Throws kArgument for a name that is none of chain_names().
+  Chain(size_t top_k, std::span<const std::pair<std::string, double>> samplers);
+
+  // What is left of the row.
+  Candidates candidates(std::span<const float> row) const;
+
+  // The candidate at which the cumulative probability passes u, 0 <= u < 1.
+  int32_t choose(std::span<const float> row, double u) const;
+
+ private:
+  size_t top_k_;
+  std::vector<std::pair<void (*)(Candidates&, double), double>> steps_;
 };
-
-// All of them, in llama.cpp's order.
-std::span<const Narrower> narrowers();
-
-// The k tokens with the highest logits; all if k is 0. Throws as top() does.
-Candidates candidates_of(std::span<const float> row, size_t k);
-
-// The token at which the cumulative probability passes u, 0 <= u < 1.
-int32_t draw(const Candidates& candidates, double u);
 
 }  // namespace edgelm
