@@ -98,9 +98,9 @@ class PackedMatrix {
     const Unlocked unlocked;
     split(n_groups(), usable_cores(), [&](int64_t begin, int64_t end, int) {
       for (int64_t g = begin; g < end; ++g) {
-        const int64_t row = g * kGroupRows;
+        const int64_t row = g * table_.group_rows;
         weight().pack(from + row * bytes, bytes,
-                      static_cast<int32_t>(std::min<int64_t>(kGroupRows, n_ - row)), k_, group(g));
+                      static_cast<int32_t>(std::min<int64_t>(table_.group_rows, n_ - row)), k_, group(g));
       }
     });
   }
@@ -112,7 +112,7 @@ class PackedMatrix {
   Floats unpack_row(int64_t row) const {
     check(row >= 0 && row < n_, "unpack_row: row ", row, " is not in [0, ", n_, ")");
     Floats out(k_);
-    weight().unpack_row(group(row / kGroupRows), static_cast<int32_t>(row % kGroupRows), k_,
+    weight().unpack_row(group(row / table_.group_rows), static_cast<int32_t>(row % table_.group_rows), k_,
                         out.mutable_data());
     return out;
   }
@@ -133,9 +133,9 @@ class PackedMatrix {
     const Buffer scratch = allocate(kMatmulScratchBytes * static_cast<size_t>(n_threads));
     split(n_groups(), n_threads, [&](int64_t begin, int64_t end, int thread) {
       if (begin == end) return;
-      const int64_t row = begin * kGroupRows;
+      const int64_t row = begin * table_.group_rows;
       weight().matmul({.groups = group(begin),
-                       .n_rows = static_cast<int32_t>(std::min(end * kGroupRows, n_) - row),
+                       .n_rows = static_cast<int32_t>(std::min(end * table_.group_rows, n_) - row),
                        .k = k_,
                        .act = act.bytes.get(),
                        .act_stride = act.stride,
@@ -158,7 +158,7 @@ class PackedMatrix {
   }
 
   const WeightKernels& weight() const { return table_.weight[static_cast<int>(type_)]; }
-  int64_t n_groups() const { return (n_ + kGroupRows - 1) / kGroupRows; }
+  int64_t n_groups() const { return (n_ + table_.group_rows - 1) / table_.group_rows; }
   uint8_t* group(int64_t g) const { return groups_.get() + static_cast<size_t>(g) * group_bytes_; }
 
   const KernelTable& table_;
@@ -198,8 +198,8 @@ Floats quantize(const std::string& isa, const std::string& quant, const py::arra
       case ActFormat::kI8x32:
         dequantize<ActI8x32, 32>(row, k, to);
         break;
-      case ActFormat::kI8x256:
-        dequantize<ActI8x256, 256>(row, k, to);
+      case ActFormat::kI8x16:
+        dequantize<ActI8x16, 32>(row, k, to);
         break;
       case ActFormat::kI16x32:
         dequantize<ActI16x32, 32>(row, k, to);

@@ -9,23 +9,22 @@ namespace edgelm {
 // The magnitude below which a block counts as zero: the inverse of its scale would overflow.
 inline constexpr float kTinyActivation = 0x1p-110f;
 
-// x[i] = scale * q[i], |q| <= 127. A NaN or infinity makes scale NaN, and so every output.
-struct ActI8x32 {
+// 32 values, x[i] = scale * q[i], |q| <= 127, in kParts runs of 32 / kParts values. A NaN or infinity
+// makes scale NaN, and so every output.
+template <int kParts>
+struct ActI8 {
   int8_t q[32];
   float scale;
-  float sum;        // scale * sum of q
-  int16_t lane[2];  // -16 * the sums of q[i] with i % 4 in {0, 1} and in {2, 3}
+  float sum[kParts];         // of each run: scale * the sum of q
+  uint8_t start[kParts][4];  // of each run: -kStartFactor * its sums of q, as the ISA's start() reads
 };
-static_assert(sizeof(ActI8x32) == 44);
+using ActI8x32 = ActI8<1>;
+using ActI8x16 = ActI8<2>;
+static_assert(sizeof(ActI8x32) == 44 && sizeof(ActI8x16) == 52);
 
-struct ActI8x256 {
-  int8_t q[256];
-  float scale;
-  int16_t sum32[8];     // sums of 32
-  int16_t sum16[16];    // sums of 16
-  int16_t lane[16][2];  // as above a block of 16, times -32
-};
-static_assert(sizeof(ActI8x256) == 372);
+// What the starts hold: int16 lanes bear no more, 16 * 127 * 16 and 32 * 127 * 8.
+template <int kParts>
+inline constexpr int kStartFactor = kParts == 1 ? 16 : 32;
 
 // |q| <= 32767
 struct ActI16x32 {

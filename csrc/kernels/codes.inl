@@ -1,9 +1,8 @@
 #pragma once
 
-// How the codes of 32 weights x 16 rows lie in a record: kLines lines of 64 bytes, four bytes a
-// column. K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits
+// How the codes of 32 weights of a group's rows lie in a record: kLines lines, four bytes a row. K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits
 // cost one AND; the last ones are put together from the bits left over above them.
-//   group<g>(line)   the codes of K-group g, each byte << kShift; line(i) loads line i as Bytes64,
+//   group<g>(line)   the codes of K-group g, each byte << kShift; line(i) loads line i as Bytes4,
 //   or
 //                    as the 32-bit word of one column
 //   pack(q, line)    the lines of the eight groups' codes
@@ -26,9 +25,9 @@ struct Bits2 {
   static EDGELM_INLINE auto group(const Line& line) {
     return bits<2 * (g % 4)>(line(g / 4), 0x03);
   }
-  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
+  static EDGELM_INLINE void pack(const Bytes4 (&q)[8], Bytes4 (&line)[kLines]) {
     for (int i = 0; i < 2; ++i) {
-      const Bytes64* p = q + 4 * i;
+      const Bytes4* p = q + 4 * i;
       line[i] = p[0] | bits<-2>(p[1], 0x0c) | bits<-4>(p[2], 0x30) | bits<-6>(p[3], 0xc0);
     }
   }
@@ -51,9 +50,9 @@ struct Bits3 {
     else
       return bits<3>(line(half), 0x18) | bits<1 + half>(line(2), 0x20);
   }
-  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
+  static EDGELM_INLINE void pack(const Bytes4 (&q)[8], Bytes4 (&line)[kLines]) {
     for (int half = 0; half < 2; ++half) {
-      const Bytes64* p = q + 4 * half;
+      const Bytes4* p = q + 4 * half;
       line[half] = bits<-3>(p[0], 0x38) | p[1] | bits<-6>(p[3], 0xc0);
     }
     line[2] = bits<-3>(q[2], 0x38) | q[6] | bits<-4>(q[3], 0x40) | bits<-5>(q[7], 0x80);
@@ -66,7 +65,7 @@ struct Bits4 {
   static EDGELM_INLINE auto group(const Line& line) {
     return bits<4 * (g % 2)>(line(g / 2), 0x0f);
   }
-  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
+  static EDGELM_INLINE void pack(const Bytes4 (&q)[8], Bytes4 (&line)[kLines]) {
     for (int i = 0; i < 4; ++i) line[i] = q[2 * i] | bits<-4>(q[2 * i + 1], 0xf0);
   }
 };
@@ -83,12 +82,24 @@ struct Bits5 {
       return bits<3>(line(4), 0x1c) | bits<4>(line(1), 0x02) | bits<5>(line(3), 0x01);
     }
   }
-  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
+  static EDGELM_INLINE void pack(const Bytes4 (&q)[8], Bytes4 (&line)[kLines]) {
     line[0] = q[0] | bits<-3>(q[5], 0xe0);
     line[1] = q[1] | bits<-6>(q[5], 0xc0) | bits<-4>(q[7], 0x20);
     line[2] = q[2] | bits<-3>(q[6], 0xe0);
     line[3] = q[3] | bits<-6>(q[6], 0xc0) | bits<-5>(q[7], 0x20);
     line[4] = q[4] | bits<-3>(q[7], 0xe0);
+  }
+};
+
+// Whole bytes.
+struct Bits8 {
+  static constexpr int kLines = 8, kShift = 0;
+  template <int g, class Line>
+  static EDGELM_INLINE auto group(const Line& line) {
+    return line(g);
+  }
+  static EDGELM_INLINE void pack(const Bytes4 (&q)[8], Bytes4 (&line)[kLines]) {
+    for (int g = 0; g < 8; ++g) line[g] = q[g];
   }
 };
 
@@ -104,9 +115,9 @@ struct Bits6 {
       return bits<2>(line(at), 0x30) | bits<4>(line(at + 1), 0x0c) | bits<6>(line(at + 2), 0x03);
     }
   }
-  static EDGELM_INLINE void pack(const Bytes64 (&q)[8], Bytes64 (&line)[kLines]) {
+  static EDGELM_INLINE void pack(const Bytes4 (&q)[8], Bytes4 (&line)[kLines]) {
     for (int half = 0; half < 2; ++half) {
-      const Bytes64* p = q + 4 * half;
+      const Bytes4* p = q + 4 * half;
       line[3 * half] = p[0] | bits<-2>(p[3], 0xc0);
       line[3 * half + 1] = p[1] | bits<-4>(p[3], 0xc0);
       line[3 * half + 2] = p[2] | bits<-6>(p[3], 0xc0);
@@ -114,19 +125,19 @@ struct Bits6 {
   }
 };
 
-// 32 codes of each of 16 rows, stride bytes apart, to kLines lines.
+// 32 codes of each row, stride bytes apart, to kLines lines.
 template <class Codes>
 void pack_codes(const uint8_t* codes, size_t stride, uint8_t* out) {
-  alignas(64) uint8_t group[8][64];
+  alignas(64) uint8_t group[8][kLineBytes];
   for (int c = 0; c < kGroupRows; ++c) {
     for (int g = 0; g < 8; ++g) {
       __builtin_memcpy(group[g] + 4 * c, codes + static_cast<size_t>(c) * stride + 4 * g, 4);
     }
   }
-  Bytes64 q[8], line[Codes::kLines];
+  Bytes4 q[8], line[Codes::kLines];
   for (int g = 0; g < 8; ++g) q[g] = load_bytes(group[g]);
   Codes::pack(q, line);
-  for (int i = 0; i < Codes::kLines; ++i) store(out + 64 * i, line[i]);
+  for (int i = 0; i < Codes::kLines; ++i) store(out + kLineBytes * i, line[i]);
 }
 
 // The 32 codes of one column.
@@ -134,7 +145,7 @@ template <class Codes>
 void unpack_codes(const uint8_t* lines, int column, uint8_t* out) {
   const auto word = [&](int i) {
     uint32_t w;
-    __builtin_memcpy(&w, lines + 64 * i + 4 * column, 4);
+    __builtin_memcpy(&w, lines + kLineBytes * i + 4 * column, 4);
     return w;
   };
   unroll<8>([&](auto g) {
@@ -150,33 +161,34 @@ EDGELM_INLINE float half_at(const uint8_t* p, int column) {
   return to_float(h);
 }
 
-// The codes of all 32 weights x 16 rows, a line a K-group.
+// The codes of all 32 weights, a line a K-group.
 template <class Codes>
 EDGELM_INLINE void expand_codes(const uint8_t* lines, uint8_t* panel) {
-  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(lines + 64 * i); };
+  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(lines + kLineBytes * i); };
   unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
-    store(panel + 64 * g.value, Codes::template group<g.value>(line));
+    store(panel + kLineBytes * g.value, Codes::template group<g.value>(line));
   });
 }
 
-// 6-bit values of 16 columns, four to 48 bytes: two lines of low nibbles, one of high bits.
+// 6-bit values, four a row to three bytes a row: two of low nibbles, one of high bits.
+inline constexpr size_t kSixesBytes = 3 * kGroupRows;
 EDGELM_INLINE void pack_sixes(const int (&value)[4], int column, uint8_t* out) {
   const auto byte = [](int x) { return static_cast<uint8_t>(x); };
   out[column] = byte((value[0] & 15) | (value[1] & 15) << 4);
-  out[16 + column] = byte((value[2] & 15) | (value[3] & 15) << 4);
-  out[32 + column] =
+  out[kGroupRows + column] = byte((value[2] & 15) | (value[3] & 15) << 4);
+  out[2 * kGroupRows + column] =
       byte(value[0] >> 4 | value[1] >> 4 << 2 | value[2] >> 4 << 4 | value[3] >> 4 << 6);
 }
 EDGELM_INLINE int unpack_six(const uint8_t* in, int i, int column) {
-  const int low = in[16 * (i / 2) + column] >> (4 * (i % 2));
-  const int high = in[32 + column] >> (2 * i);
+  const int low = in[kGroupRows * (i / 2) + column] >> (4 * (i % 2));
+  const int high = in[2 * kGroupRows + column] >> (2 * i);
   return (low & 15) | (high & 3) << 4;
 }
 struct Sixes {
-  Bytes16 value[4];
+  Bytes1 value[4];
 };
 EDGELM_INLINE Sixes load_sixes(const uint8_t* in) {
-  const Bytes16 a = load_columns(in), b = load_columns(in + 16), high = load_columns(in + 32);
+  const Bytes1 a = load_bytes1(in), b = load_bytes1(in + kGroupRows), high = load_bytes1(in + 2 * kGroupRows);
   return {{bits<0>(a, 15) | bits<-4>(high, 0x30), bits<4>(a, 15) | bits<-2>(high, 0x30),
            bits<0>(b, 15) | bits<0>(high, 0x30), bits<4>(b, 15) | bits<2>(high, 0x30)}};
 }

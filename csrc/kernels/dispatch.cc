@@ -17,6 +17,7 @@
   X(isa, matmul_k6)          \
   X(isa, matmul_q4)          \
   X(isa, matmul_q5)          \
+  X(isa, matmul_q8)          \
   X(isa, peaks)              \
   X(isa, vector)
 
@@ -24,10 +25,10 @@
   extern "C" void EDGELM_PASTE(isa, unit)(edgelm::KernelTable & table);
 #define EDGELM_FILL(isa, unit) EDGELM_PASTE(isa, unit)(table);
 
-#ifdef EDGELM_HAS_avx2
-EDGELM_UNITS(EDGELM_DECLARE, avx2)
-#endif
-EDGELM_UNITS(EDGELM_DECLARE, scalar)
+// Made from isa/isas.def: those of this processor, best first.
+#define X(name, usable) EDGELM_UNITS(EDGELM_DECLARE, name)
+#include "isas.inc"
+#undef X
 
 namespace edgelm {
 namespace {
@@ -38,23 +39,28 @@ struct Isa {
   KernelTable (*table)();
 };
 
-#define EDGELM_TABLE(name)          \
-  [] {                              \
-    KernelTable table = {};         \
-    table.isa = #name;              \
-    EDGELM_UNITS(EDGELM_FILL, name) \
-    return table;                   \
+// Types whose kernels come in one precision have it in both places.
+KernelTable completed(KernelTable table) {
+  for (int i = 0; i < kQuantCount; ++i) {
+    if (table.weight[i].matmul == nullptr) table.weight[i] = table.exact[i];
+    if (table.exact[i].matmul == nullptr) table.exact[i] = table.weight[i];
   }
+  return table;
+}
 
-// Best first.
 const std::vector<Isa>& isas() {
   static const std::vector<Isa> all = [] {
     [[maybe_unused]] const CpuFeatures& f = cpu_features();
     return std::vector<Isa>{
-#ifdef EDGELM_HAS_avx2
-        {"avx2", f.avx2 && f.fma && f.f16c, EDGELM_TABLE(avx2)},
-#endif
-        {"scalar", true, EDGELM_TABLE(scalar)},
+#define X(name, usable)               \
+  {#name, usable, [] {                \
+     KernelTable table = {};          \
+     table.isa = #name;               \
+     EDGELM_UNITS(EDGELM_FILL, name)  \
+     return completed(table);         \
+   }},
+#include "isas.inc"
+#undef X
     };
   }();
   return all;

@@ -1,11 +1,11 @@
 #pragma once
 
-// What all weight types share: packing, and the two forms of the matmul over 16-row groups.
+// What all weight types share: packing, and the two forms of the matmul over packed groups.
 //
-// A group is a run of records, kBlock weights of 16 rows each. A trait W describes one type:
+// A group is a run of records, kBlock weights of kGroupRows rows each. A trait W describes one type:
 //   Block, kAct, kActBytes      the file's block, and the activations of as many weights
 //   kRecordBytes, kPanelBytes   one record packed, and expanded for the micro-kernel
-//   pack(blocks, record)        one block of each of 16 rows
+//   pack(blocks, record)        one block of each row
 //   unpack(record, row, out)    one row of a record, exactly as the file decodes
 //   expand(record, panel)
 //   Packed, Expanded            sources: the same weights, from a record or from a panel;
@@ -23,7 +23,8 @@
 namespace edgelm {
 namespace {
 
-constexpr int kTile = 4;  // tokens a tile
+constexpr int kNoStart = 99;   // in place of a shift for start<>(): sums start at zero
+constexpr int kFewTokens = 3;  // up to here memory is waited for
 // From here on panels are twice as long: then runs of activations matter more than that a panel is
 // written and read within the first-level cache.
 constexpr int kManyTokens = 64;
@@ -75,8 +76,8 @@ void unpack_row(const uint8_t* group, int32_t row, int32_t k, float* out) {
   }
 }
 
-// Writes the first n of 16 columns.
-EDGELM_INLINE void store_columns(float* out, F32x16 c, int n) {
+// Writes the first n of a line.
+EDGELM_INLINE void store_columns(float* out, Floats1 c, int n) {
   if (n >= kGroupRows) {
     store(out, c);
     return;
@@ -86,7 +87,7 @@ EDGELM_INLINE void store_columns(float* out, F32x16 c, int n) {
   for (int i = 0; i < n; ++i) out[i] = all[i];
 }
 
-EDGELM_INLINE F32x16 load_columns_f32(const float* in, int n) {
+EDGELM_INLINE Floats1 load_columns_f32(const float* in, int n) {
   if (n >= kGroupRows) return load_f32(in);
   float all[kGroupRows] = {};
   for (int i = 0; i < n; ++i) all[i] = in[i];
@@ -116,7 +117,7 @@ void panel_tile(const MatmulArgs& args, const Span& span, int t0, Ahead& ahead) 
   const uint8_t* panel = args.scratch;
   const uint8_t* act = args.act + t0 * args.act_stride + span.first * W::kActBytes;
   float* out = args.out + t0 * args.out_stride + span.row0;
-  F32x16 c[T];
+  Floats1 c[T];
   unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
     c[t.value] =
         span.first == 0 ? zero_f32() : load_columns_f32(out + t.value * args.out_stride, n);
@@ -143,7 +144,7 @@ void fused_tile(const MatmulArgs& args, int first, int t0) {
   const size_t stride = group_bytes<W>(args.k);
   const uint8_t* records = args.groups + first * stride;
   const uint8_t* act = args.act + t0 * args.act_stride;
-  F32x16 c[kGroups][T];
+  Floats1 c[kGroups][T];
   for (auto& group : c) {
     unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { group[t.value] = zero_f32(); });
   }
@@ -176,19 +177,9 @@ EDGELM_INLINE void for_tiles(int n_tokens, const Tile& tile) {
   for (int t = 0; t < n_tokens;) {
     const int left = n_tokens - t, n_tiles = (left + kTile - 1) / kTile;
     const int size = (left + n_tiles - 1) / n_tiles;
-    switch (size) {
-      case 1:
-        tile(t, Int<1>());
-        break;
-      case 2:
-        tile(t, Int<2>());
-        break;
-      case 3:
-        tile(t, Int<3>());
-        break;
-      default:
-        tile(t, Int<kTile>());
-    }
+    unroll<kTile + 1, 1>([&](auto some) EDGELM_ALWAYS_INLINE {
+      if (size == some.value) tile(t, some);
+    });
     t += size;
   }
 }
@@ -216,7 +207,7 @@ void fused_matmul(const MatmulArgs& args) {
   const auto turns = [&](int t, auto size) EDGELM_ALWAYS_INLINE {
     fused_tile<W, decltype(size)::value, W::kStreams>(args, g, t);
   };
-  if (args.n_tokens < kTile) {  // more are not bound by memory
+  if (args.n_tokens <= kFewTokens) {
     for (; g + W::kStreams <= n_groups; g += W::kStreams) for_tiles(args.n_tokens, turns);
   }
   for (; g < n_groups; ++g) {

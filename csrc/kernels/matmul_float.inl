@@ -1,6 +1,6 @@
 #pragma once
 
-// Float weights: a record is one weight of 16 rows, and c[t] = fma(w[k], x[t][k], c[t]).
+// Float weights: a record is one weight of each row, and c[t] = fma(w[k], x[t][k], c[t]).
 #include "kernels/activation.h"
 #include "kernels/matmul.inl"
 #include "quant/blocks.h"
@@ -8,13 +8,13 @@
 namespace edgelm {
 namespace {
 
-// `load` reads 16 weights of type Value as floats.
-template <class Value, F32x16 (*load)(const uint8_t*)>
+// `load` reads a line of weights of type Value as floats.
+template <class Value, Floats1 (*load)(const uint8_t*)>
 struct FloatWeight {
   using Block = Value;
   static constexpr ActFormat kAct = ActFormat::kF32;
   static constexpr size_t kActBytes = sizeof(ActF32);
-  static constexpr size_t kRecordBytes = 16 * sizeof(Value), kPanelBytes = 64;
+  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Value), kPanelBytes = kLineBytes;
   static constexpr int kPanelWeights = 1024, kFusedTokens = 63, kStreams = 1;
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
@@ -35,7 +35,7 @@ struct FloatWeight {
     Later later;
     EDGELM_INLINE Packed(const uint8_t* record, Later next) : p(record), later(next) {}
     EDGELM_INLINE void fetch() const { later.fetch(0, kBytes); }
-    EDGELM_INLINE F32x16 weights() const { return load(p); }
+    EDGELM_INLINE Floats1 weights() const { return load(p); }
   };
   struct Expanded {
     static constexpr size_t kBytes = kPanelBytes;
@@ -45,14 +45,14 @@ struct FloatWeight {
     EDGELM_INLINE void fetch() const {
       if (reinterpret_cast<uintptr_t>(p) % (32 * kPanelBytes) < kPanelBytes) ahead.fetch();
     }
-    EDGELM_INLINE F32x16 weights() const { return load_f32(reinterpret_cast<const float*>(p)); }
+    EDGELM_INLINE Floats1 weights() const { return load_f32(reinterpret_cast<const float*>(p)); }
   };
 
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
-                                       F32x16 (&c)[T]) {
+                                       Floats1 (&c)[T]) {
     source.fetch();
-    F32x16 w = source.weights();
+    Floats1 w = source.weights();
     pin(w);
     unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
       c[t.value] =

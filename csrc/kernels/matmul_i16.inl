@@ -18,55 +18,55 @@ struct PackedI16 {
   EDGELM_INLINE PackedI16(const uint8_t* record, Later next) : p(record), later(next) {}
   EDGELM_INLINE void fetch() const { later.fetch(0, kBytes); }
   template <int j>
-  EDGELM_INLINE I16x32 pairs() const {
+  EDGELM_INLINE Shorts2 pairs() const {
     return S::template pairs<j>(p);
   }
-  EDGELM_INLINE F32x16 scale() const { return S::scale(p); }
+  EDGELM_INLINE Floats1 scale() const { return S::scale(p); }
 };
 
-// 16 lines of pairs, then 16 float scales.
+// 16 lines of pairs, then one of float scales.
 struct ExpandedI16 {
-  static constexpr size_t kBytes = 16 * 64 + 64;
+  static constexpr size_t kBytes = 17 * kLineBytes;
   const uint8_t* p;
   Ahead& ahead;
   explicit EDGELM_INLINE ExpandedI16(const uint8_t* panel, Ahead& next) : p(panel), ahead(next) {}
   EDGELM_INLINE void fetch() const { ahead.fetch(); }
   template <int j>
-  EDGELM_INLINE I16x32 pairs() const {
-    return load_i16(reinterpret_cast<const int16_t*>(p + 64 * j));
+  EDGELM_INLINE Shorts2 pairs() const {
+    return load_i16(reinterpret_cast<const int16_t*>(p + kLineBytes * j));
   }
-  EDGELM_INLINE F32x16 scale() const {
-    return load_f32(reinterpret_cast<const float*>(p + 16 * 64));
+  EDGELM_INLINE Floats1 scale() const {
+    return load_f32(reinterpret_cast<const float*>(p + 16 * kLineBytes));
   }
 };
 
 template <class Source>
 EDGELM_INLINE void expand_i16(const Source& source, uint8_t* panel) {
   unroll<16>([&](auto j) EDGELM_ALWAYS_INLINE {
-    store(reinterpret_cast<int16_t*>(panel + 64 * j.value), source.template pairs<j.value>());
+    store(reinterpret_cast<int16_t*>(panel + kLineBytes * j.value), source.template pairs<j.value>());
   });
-  store(reinterpret_cast<float*>(panel + 16 * 64), source.scale());
+  store(reinterpret_cast<float*>(panel + 16 * kLineBytes), source.scale());
 }
 
 template <int T, class Source>
 EDGELM_INLINE void accumulate_i16(const Source& source, const uint8_t* act, size_t stride,
-                                  F32x16 (&c)[T]) {
+                                  Floats1 (&c)[T]) {
   source.fetch();
-  I32x16 sum[T];
+  Ints1 sum[T];
   unroll<16>([&](auto j) EDGELM_ALWAYS_INLINE {
-    I16x32 w = source.template pairs<j.value>();
+    Shorts2 w = source.template pairs<j.value>();
     pin(w);
     unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-      const I32x16 product = dot(w, broadcast4(act + t.value * stride + 4 * j.value));
+      const Quad x = broadcast4(act + t.value * stride + 4 * j.value);
       if constexpr (j.value == 0) {
-        sum[t.value] = product;
+        sum[t.value] = dot2(w, x);
       } else {
-        sum[t.value] = add(sum[t.value], product);
+        sum[t.value] = dot2(sum[t.value], w, x);
       }
       pin(sum[t.value]);
     });
   });
-  const F32x16 d = source.scale();
+  const Floats1 d = source.scale();
   unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
     const auto* a = reinterpret_cast<const ActI16x32*>(act + t.value * stride);
     c[t.value] = fma(to_float(sum[t.value]), mul(d, broadcast_f32(&a->scale)), c[t.value]);

@@ -1,13 +1,13 @@
 #pragma once
 
-// Super-blocks of 256 codes with integer scales (the K-quants) against 8-bit activations:
-//   lane[t]: int16 chains of four or eight K-groups, as in matmul_u8.inl
-//   sum[t] += the chain's lanes * its scale, in int32
-//   c[t] = fma(sum[t], d_w * d_x, c[t]), then c[t] -= (sum of min_b * (sum of q in b)) * dmin_w *
-//   d_x
-// A chain of eight 4-bit codes is at most 15 * 127 * 16 = 30480, of four 5-bit ones 31 * 127 * 8 =
-// 31496. Codes with an offset of 32 start at -32 * (the lane's sum of q), after which wrapping is
-// harmless: |code - 32| <= 32 and 32 * 127 * 8 = 32512.
+// Super-blocks of 256 codes with integer scales (the K-quants) against 8-bit activations. Of each 32:
+//   sums[t]: chains of K-groups, as in matmul_u8.inl
+//   part[t] = the chains times their scales, which float32 holds exactly (below 2^24)
+//   sum[t] = fma(part[t], d_x, sum[t])
+// and of all: c[t] = fma(sum[t], d_w, c[t]), then c[t] -= dmin_w * min_b * (d_x * sum of q in b).
+// Sums of int16 lanes: a chain of eight 4-bit codes is at most 15 * 127 * 16 = 30480, of four 5-bit
+// ones 31 * 127 * 8 = 31496. Codes with an offset of 32 start at -32 * (the sum of q), after which
+// wrapping is harmless: |code - 32| <= 32 and 32 * 127 * 8 = 32512.
 #include "kernels/activation.h"
 #include "kernels/codes.inl"
 #include "kernels/matmul.inl"
@@ -16,39 +16,43 @@
 namespace edgelm {
 namespace {
 
-// One record's scales, ready for dot(): two int16 lanes a column.
-//   scale[b]    (s_b, s_b), of sub-block b
-//   min[b]      (m_2b, m_2b+1), against pairs of sums
-template <int kSubs, bool kHasMin>
+// One record's scales, ready for use: those of sub-blocks as they multiply sums, minimums times
+// dmin.
+template <int kScales, int kMins>
 struct alignas(64) KScales {
-  int16_t scale[kSubs][32];
-  int16_t min[kHasMin ? kSubs / 2 : 1][32];
-  float d[16], dmin[16];
+  ScaleLine scale[kScales];
+  Floats1 min[kMins > 0 ? kMins : 1];
+  Floats1 d;
+};
+
+// The lines of a record's codes.
+template <class F>
+struct KLines {
+  const uint8_t* p;
+  template <int g>
+  EDGELM_INLINE Bytes4 group(int b) const {
+    const uint8_t* at = p + b * (kLineBytes * F::Codes::kLines);
+    const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(at + kLineBytes * i); };
+    return F::template group<g>(line);
+  }
 };
 
 // The codes of a record and its scales, from a record or from a panel.
 template <class F>
-struct PackedK {
+struct PackedK : KLines<F> {
   static constexpr size_t kBytes = F::kBytes;
-  const uint8_t* p;
   Later later;
   typename F::Scales scales;
-  EDGELM_INLINE PackedK(const uint8_t* record, Later next) : p(record), later(next) {
+  EDGELM_INLINE PackedK(const uint8_t* record, Later next) : KLines<F>{record}, later(next) {
     F::expand_scales(record + F::kCodeBytes, scales);
   }
   // Fetches the part of a later record that lies where sub-block b of this one does.
   EDGELM_INLINE void fetch(int b) const { later.fetch(b * (kBytes / 8), kBytes / 8); }
-  template <int g>
-  EDGELM_INLINE Bytes64 group(int b) const {
-    const uint8_t* at = p + b * (64 * F::Codes::kLines);
-    const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(at + 64 * i); };
-    return F::Codes::template group<g>(line);
-  }
 };
 
 template <class F>
 struct ExpandedK {
-  static constexpr size_t kBytes = sizeof(typename F::Scales) + 64 * 64;
+  static constexpr size_t kBytes = sizeof(typename F::Scales) + 64 * kLineBytes;
   const typename F::Scales& scales;
   const uint8_t* p;
   Ahead& ahead;
@@ -58,23 +62,42 @@ struct ExpandedK {
         ahead(next) {}
   EDGELM_INLINE void fetch(int) const { ahead.fetch(); }
   template <int g>
-  EDGELM_INLINE Bytes64 group(int b) const {
-    return load_bytes(p + 512 * b + 64 * g);
+  EDGELM_INLINE Bytes4 group(int b) const {
+    return load_bytes(p + 8 * kLineBytes * b + kLineBytes * g);
   }
 };
 
-// A weight type of 256-blocks. F describes it:
-//   Block, Codes, Scales, kSub (weights a scale), kChain (K-groups an int16 chain), kHasMin
-//   kOffset    what pack adds to codes(); lanes start at -32 times their sums if kOffset is not 0
-//   kBytes = kCodeBytes + kScaleBytes of a record; kFusedTokens
-//   pack_scales(blocks, out), expand_scales(in, scales), decode(code, scales, column, out)
+// What most types of 256-blocks share: groups of a record's lines are codes as they are.
+template <class FileBlock, class CodeLayout>
+struct KCodes {
+  using Block = FileBlock;
+  using Codes = CodeLayout;
+  static constexpr size_t kCodeBytes = 8 * kLineBytes * Codes::kLines;
+  template <int g, class Line>
+  static EDGELM_INLINE Bytes4 group(const Line& line) {
+    return Codes::template group<g>(line);
+  }
+  static void codes(const Block& block, uint8_t* out) {
+    edgelm::codes(block, reinterpret_cast<int8_t*>(out));
+  }
+};
+
+// A weight type of 256-blocks. F describes it, on top of KCodes:
+//   kSub       weights a scale, 16 or 32
+//   kChain     K-groups that int16 lanes can sum
+//   kOffset    what pack adds to codes(); kStart, where sums then start
+//   kMins      minimums of a record
+//   kBytes = kCodeBytes + bytes of scales; kFusedTokens
+//   Scales, pack_scales(blocks, out), expand_scales(in, scales), decode(code, scales, column, out)
 template <class F>
 struct KWeight {
   using Block = typename F::Block;
-  static constexpr ActFormat kAct = ActFormat::kI8x256;
-  static constexpr size_t kActBytes = sizeof(ActI8x256);
+  using Act = ActI8<32 / F::kSub>;
+  static constexpr ActFormat kAct = F::kSub == 32 ? ActFormat::kI8x32 : ActFormat::kI8x16;
+  static constexpr size_t kActBytes = 8 * sizeof(Act);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedK<F>::kBytes;
-  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens, kStreams = 4;
+  static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens, kStreams = F::kStreams;
+  static constexpr int kChain = kWide ? F::kSub / 4 : F::kChain;
   using Packed = PackedK<F>;
   using Expanded = ExpandedK<F>;
   static_assert(sizeof(Block) * kGroupRows == F::kBytes);
@@ -82,82 +105,89 @@ struct KWeight {
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
     uint8_t code[kGroupRows][256];
     for (int c = 0; c < kGroupRows; ++c) {
-      codes(rows[c], reinterpret_cast<int8_t*>(code[c]));
+      F::codes(rows[c], code[c]);
       for (int i = 0; i < 256; ++i) code[c][i] = static_cast<uint8_t>(code[c][i] + F::kOffset);
     }
     for (int b = 0; b < 8; ++b) {
-      pack_codes<typename F::Codes>(code[0] + 32 * b, 256, record + 64 * F::Codes::kLines * b);
+      pack_codes<typename F::Codes>(code[0] + 32 * b, 256, record + kLineBytes * F::Codes::kLines * b);
     }
     F::pack_scales(rows, record + F::kCodeBytes);
   }
   static void unpack(const uint8_t* record, int column, float* out) {
     uint8_t code[256];
     for (int b = 0; b < 8; ++b) {
-      unpack_codes<typename F::Codes>(record + 64 * F::Codes::kLines * b, column, code + 32 * b);
+      unpack_codes<typename F::Codes>(record + kLineBytes * F::Codes::kLines * b, column, code + 32 * b);
     }
     F::decode(code, record + F::kCodeBytes, column, out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
     F::expand_scales(record + F::kCodeBytes, *reinterpret_cast<typename F::Scales*>(panel));
     panel += sizeof(typename F::Scales);
+    const KLines<F> lines{record};
     for (int b = 0; b < 8; ++b) {
-      expand_codes<typename F::Codes>(record + 64 * F::Codes::kLines * b, panel + 512 * b);
+      unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
+        store(panel + kLineBytes * (8 * b + g.value), lines.template group<g.value>(b));
+      });
     }
   }
 
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
-                                       F32x16 (&c)[T]) {
-    const auto a = [&](int t) EDGELM_ALWAYS_INLINE -> const ActI8x256& {
-      return *reinterpret_cast<const ActI8x256*>(act + t * stride);
+                                       Floats1 (&c)[T]) {
+    const auto a = [&](int t, int b) EDGELM_ALWAYS_INLINE -> const Act& {
+      return reinterpret_cast<const Act*>(act + t * stride)[b];
     };
-    I32x16 sum[T];
-    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_i32(); });
+    Floats1 sum[T];
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_f32(); });
     for (int b = 0; b < 8; ++b) {
       source.fetch(b);
-      I16x32 lane[T];
-      unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
-        constexpr int kGroup = g.value;
-        Bytes64 w = source.template group<kGroup>(b);
-        pin(w);
+      Sums chain[T];
+      Scaled part[T];
+      unroll<2>([&](auto half) EDGELM_ALWAYS_INLINE {
+        Acts x[T];
         unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-          I16x32 x = mul_pairs(w, broadcast4(a(t.value).q + 32 * b + 4 * kGroup));
-          if constexpr (kGroup % F::kChain > 0) {
-            x = add(lane[t.value], x);
-          } else if constexpr (F::kOffset != 0) {
-            x = add(lanes<0>(broadcast4(a(t.value).lane[2 * b + kGroup / 4])), x);
-          }
-          pin(x);
-          lane[t.value] = x;
+          x[t.value] = load_acts(a(t.value, b).q + 16 * half.value);
         });
-        if constexpr (kGroup % F::kChain == F::kChain - 1) {
-          const I16x32 s = load_i16(source.scales.scale[F::kSub == 16 ? 2 * b + kGroup / 4 : b]);
+        unroll<4>([&](auto j) EDGELM_ALWAYS_INLINE {
+          constexpr int kGroup = 4 * half.value + j.value, kPart = 4 * kGroup / F::kSub;
+          Bytes4 w = source.template group<kGroup>(b);
+          pin(w);
           unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-            sum[t.value] = add(sum[t.value], dot(lane[t.value], s));
+            if constexpr (kGroup % kChain > 0) {
+              chain[t.value] = dot4<j.value>(chain[t.value], w, x[t.value]);
+            } else if constexpr (F::kStart != kNoStart) {
+              const Sums first = start<F::kStart>(a(t.value, b).start[kPart]);
+              chain[t.value] = dot4<j.value>(first, w, x[t.value]);
+            } else {
+              chain[t.value] = dot4<j.value>(w, x[t.value]);
+            }
+            pin(chain[t.value]);
           });
-        }
+          if constexpr (kGroup % kChain == kChain - 1) {
+            const ScaleLine s = source.scales.scale[32 / F::kSub * b + kPart];
+            unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
+              if constexpr (kGroup < kChain) {
+                part[t.value] = scaled(chain[t.value], s);
+              } else {
+                part[t.value] = add_scaled(part[t.value], chain[t.value], s);
+              }
+            });
+          }
+        });
+      });
+      unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
+        sum[t.value] =
+            fma(to_float(part[t.value]), broadcast_f32(&a(t.value, b).scale), sum[t.value]);
       });
     }
-    const F32x16 d = load_f32(source.scales.d);
-    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-      const F32x16 scale = mul(d, broadcast_f32(&a(t.value).scale));
-      c[t.value] = fma(to_float(sum[t.value]), scale, c[t.value]);
-    });
-    if constexpr (F::kHasMin) {
-      unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_i32(); });
-      for (int b = 0; b < 128 / F::kSub; ++b) {
-        I16x32 m = load_i16(source.scales.min[b]);
-        pin(m);
-        unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-          const int16_t* sums = F::kSub == 16 ? a(t.value).sum16 : a(t.value).sum32;
-          sum[t.value] = add(sum[t.value], dot(m, broadcast4(sums + 2 * b)));
-          pin(sum[t.value]);
-        });
-      }
-      const F32x16 dmin = load_f32(source.scales.dmin);
+    const Floats1 d = source.scales.d;
+    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { c[t.value] = fma(sum[t.value], d, c[t.value]); });
+    for (int b = 0; b < F::kMins; ++b) {
+      Floats1 m = source.scales.min[b];
+      pin(m);
       unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-        const F32x16 scale = mul(dmin, broadcast_f32(&a(t.value).scale));
-        c[t.value] = fnma(to_float(sum[t.value]), scale, c[t.value]);
+        const Act& x = a(t.value, b * F::kSub / 32);
+        c[t.value] = fnma(m, broadcast_f32(x.sum + b % (32 / F::kSub)), c[t.value]);
       });
     }
   }

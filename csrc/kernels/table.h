@@ -9,13 +9,12 @@ namespace edgelm {
 // distinct input and format, then shared by every matmul that reads them.
 enum class ActFormat : uint8_t {
   kF32,     // plain floats: F32, F16, BF16 weights
-  kI8x32,   // int8, one scale per 32: Q4_0, Q4_1, Q5_0, Q5_1, MXFP4
-  kI8x256,  // int8, one scale per 256, sums per 16: the K-quants
-  kI16x32,  // int16, one scale per 32: Q8_0, IQ4_NL, IQ4_XS
+  kI8x32,   // int8, one scale and one sum per 32: most types
+  kI8x16,   // int8, one scale per 32, sums per 16: Q2_K, Q3_K, Q6_K, whose scales are for 16
+  kI16x32,  // int16, one scale per 32: Q8_0, IQ4_NL, IQ4_XS where exactness is asked or free
 };
 inline constexpr int kActFormatCount = 4;
 
-inline constexpr int kGroupRows = 16;                     // rows of w packed together
 inline constexpr size_t kMatmulScratchBytes = 256 << 10;  // a thread, 64-byte aligned
 
 // Which form of the matmul runs. All of them give the same bits; kAuto picks the fastest.
@@ -23,7 +22,7 @@ enum class MatmulForm : uint8_t { kAuto, kFused, kPanel };
 
 // out[t * out_stride + r] = sum_k w[r][k] * x[t][k]   for r in [0, n_rows), t in [0, n_tokens)
 struct MatmulArgs {
-  const uint8_t* groups;  // first packed group; ceil(n_rows / 16) of them follow one another
+  const uint8_t* groups;  // first packed group; ceil(n_rows / group_rows) of them follow one another
   int32_t n_rows;         // rows to write; only the last group may be partial
   int32_t k;
   const uint8_t* act;  // n_tokens quantized rows, act_stride bytes apart, 64-byte aligned
@@ -37,9 +36,9 @@ struct MatmulArgs {
 
 struct WeightKernels {
   ActFormat act;
-  // Bytes of one packed group of 16 rows of k weights: a multiple of 64.
+  // Bytes of one packed group of rows of k weights: a multiple of 64.
   size_t (*group_bytes)(int32_t k);
-  // Packs n_rows (1 to 16) file rows, row_bytes apart; missing rows become zeros.
+  // Packs n_rows (1 to group_rows) file rows, row_bytes apart; missing rows become zeros.
   void (*pack)(const uint8_t* rows, size_t row_bytes, int32_t n_rows, int32_t k, uint8_t* group);
   // Decodes one row of a packed group into k floats: embedding look-ups in a tied table.
   void (*unpack_row)(const uint8_t* group, int32_t row, int32_t k, float* out);
@@ -72,7 +71,11 @@ struct PeakKernels {
 
 struct KernelTable {
   const char* isa;
+  int32_t group_rows;  // rows of w packed together
   WeightKernels weight[kQuantCount];
+  // The same with 16-bit activations for the types whose weights have 8 bits or are levels of as
+  // many: 100 times as exact, slower where sums are wide.
+  WeightKernels exact[kQuantCount];
 
   // Activations. Bytes of one quantized row (a multiple of 64), and the quantizer of one row.
   size_t (*act_bytes)(ActFormat format, int32_t k);

@@ -15,8 +15,6 @@ namespace {
 constexpr size_t kPieceBytes = 2 << 20;
 constexpr size_t kPiecesAhead = 8;  // that the system fetches while threads pack
 
-int n_groups(const Weight& weight) { return (weight.n() + kGroupRows - 1) / kGroupRows; }
-
 }  // namespace
 
 // One weight in one use, with where it goes.
@@ -88,14 +86,16 @@ WeightStore::WeightStore(const Lowering& lowering, int n_threads, const Poll& po
     int unit = 1;  // rows that a piece has a multiple of
     const auto n_rows = static_cast<size_t>(loaded.n_matrices) * static_cast<size_t>(loaded.n);
     if (entry->use == WeightUse::kPacked) {
-      const WeightKernels& kernels = kernels_.weight[static_cast<int>(weight.type)];
+      const WeightKernels& kernels = kernels_for(kernels_, weight);
       if (kernels.matmul == nullptr) {
         fail(ErrorKind::kUnsupportedModel, weight, ": there is no ", kernels_.isa,
              " matmul for type ", info(weight.type).name);
       }
-      unit = kGroupRows;
+      unit = loaded.group_rows = kernels_.group_rows;
+      loaded.kernels = &kernels;
       loaded.group_bytes = kernels.group_bytes(loaded.k);
-      loaded.matrix_bytes = loaded.group_bytes * static_cast<size_t>(n_groups(weight));
+      const int n_groups = (loaded.n + unit - 1) / unit;
+      loaded.matrix_bytes = loaded.group_bytes * static_cast<size_t>(n_groups);
       entry->n_bytes = loaded.matrix_bytes * static_cast<size_t>(loaded.n_matrices);
     } else {
       entry->n_bytes = n_rows * static_cast<size_t>(loaded.k) * sizeof(float);
@@ -122,9 +122,11 @@ WeightStore::WeightStore(const Lowering& lowering, int n_threads, const Poll& po
     // A tied table is resident once: its rows come from the packed matrix.
     const auto table = entries_.find({key.first, WeightUse::kTable});
     if (table != entries_.end()) {
-      table->second->loaded.packed = loaded.packed;
-      table->second->loaded.group_bytes = loaded.group_bytes;
-      table->second->loaded.unpack_row = kernels_.weight[static_cast<int>(loaded.type)].unpack_row;
+      LoadedWeight& rows = table->second->loaded;
+      rows.packed = loaded.packed;
+      rows.kernels = loaded.kernels;
+      rows.group_rows = loaded.group_rows;
+      rows.group_bytes = loaded.group_bytes;
     }
   }
 
@@ -180,12 +182,11 @@ void WeightStore::load(const Piece& piece, std::vector<std::byte>& buffer) const
     return;
   }
   out += loaded.matrix_bytes * static_cast<size_t>(piece.matrix) +
-         loaded.group_bytes * static_cast<size_t>(piece.rows.begin / kGroupRows);
-  const WeightKernels& kernels = kernels_.weight[static_cast<int>(weight.type)];
-  for (int row = 0; row < piece.rows.size(); row += kGroupRows) {
-    kernels.pack(rows + stride * static_cast<size_t>(row), stride,
-                 std::min(kGroupRows, piece.rows.size() - row), loaded.k,
-                 reinterpret_cast<uint8_t*>(out));
+         loaded.group_bytes * static_cast<size_t>(piece.rows.begin / loaded.group_rows);
+  for (int row = 0; row < piece.rows.size(); row += loaded.group_rows) {
+    loaded.kernels->pack(rows + stride * static_cast<size_t>(row), stride,
+                         std::min(loaded.group_rows, piece.rows.size() - row), loaded.k,
+                         reinterpret_cast<uint8_t*>(out));
     out += loaded.group_bytes;
   }
 }

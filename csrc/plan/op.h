@@ -66,11 +66,12 @@ enum class Split : uint8_t {
   kDynamic,     // chunks from a counter, or any other way: always a barrier
 };
 struct Partition {
+  static constexpr int kGroup = 0;  // a unit: as many floats as a packed weight has rows in a group
   Split split = Split::kTokens;
-  int unit = kGroupRows;
+  int unit = kGroup;
 };
 
-// Units of a row, and the floats of it that thread i of n makes: all unless the split is kColumns.
+// Units of a row (the partition's unit is a number here), and the floats of it that thread i of n makes: all unless the split is kColumns.
 int n_units(const Partition& partition, int row_width);
 Range column_part(const Partition& partition, int row_width, int i, int n);
 

@@ -21,17 +21,18 @@ size_t LoadedWeight::n_bytes() const {
 }
 
 size_t LoadedWeight::table_scratch_bytes() const {
-  return unpack_row != nullptr || file == nullptr ? 0 : row_bytes(type, k);
+  return packed != nullptr || file == nullptr ? 0 : row_bytes(type, k);
 }
 
 void LoadedWeight::check_unchanged() const {
-  if (unpack_row == nullptr && file != nullptr) file->check_unchanged();
+  if (packed == nullptr && file != nullptr) file->check_unchanged();
 }
 
 void LoadedWeight::read_row(int row, std::span<std::byte> scratch, float* out) const {
   const auto index = static_cast<size_t>(row);
-  if (unpack_row != nullptr) {
-    unpack_row(packed + index / kGroupRows * group_bytes, row % kGroupRows, k, out);
+  if (packed != nullptr) {
+    const auto rows = static_cast<size_t>(group_rows);
+    kernels->unpack_row(packed + index / rows * group_bytes, row % group_rows, k, out);
   } else if (file != nullptr) {
     const size_t stride = row_bytes(type, k);
     file->read(offset + index * stride, scratch.first(stride));

@@ -23,6 +23,7 @@ struct Weight {
   std::shared_ptr<const File> file;  // null for a constant
   uint64_t offset = 0;               // of its first byte in the file
   std::vector<float> constant;       // its values if there is no file
+  bool exact = false;                // multiplied by 16-bit activations where 8 bits are the default
 
   int k() const { return shape.back(); }
   int n() const { return shape.size() < 2 ? 1 : shape[shape.size() - 2]; }
@@ -34,10 +35,15 @@ std::ostream& operator<<(std::ostream& out, const Weight& weight);  // 'blk.0.at
 // What an op needs of a weight; a weight that several ops use is loaded once for each distinct
 // need.
 enum class WeightUse : uint8_t {
-  kPacked,  // groups of 16 rows, for matmul
+  kPacked,  // groups of rows, for matmul
   kFloats,  // plain float32, all of it: norms, biases, frequencies
   kTable,   // single rows, decoded when asked for: embeddings
 };
+
+// The kernels that multiply a packed weight.
+inline const WeightKernels& kernels_for(const KernelTable& kernels, const Weight& weight) {
+  return (weight.exact ? kernels.exact : kernels.weight)[static_cast<int>(weight.type)];
+}
 
 // A weight as steps read it, valid as long as its plan.
 struct LoadedWeight {
@@ -47,11 +53,12 @@ struct LoadedWeight {
   const float* floats = nullptr;  // kFloats: n_matrices * n * k values
 
   const uint8_t* packed = nullptr;  // kPacked, and kTable if the weight is packed anyway
-  size_t group_bytes = 0;           // of 16 packed rows
-  size_t matrix_bytes = 0;          // of one of the n_matrices
+  const WeightKernels* kernels = nullptr;
+  int group_rows = 0;       // rows packed together
+  size_t group_bytes = 0;   // of one group
+  size_t matrix_bytes = 0;  // of one of the n_matrices
 
   // kTable: rows come from the packed groups, the file or the constant, the first that there is.
-  void (*unpack_row)(const uint8_t* group, int32_t row, int32_t k, float* out) = nullptr;
   std::shared_ptr<const File> file;
   uint64_t offset = 0;
   const float* constant = nullptr;

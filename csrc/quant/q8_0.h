@@ -12,6 +12,10 @@ struct q8_0 {
 };
 static_assert(sizeof(q8_0) == 34, "fixed by the file format");
 
+static inline void codes(const q8_0& block, int8_t* out) {
+  __builtin_memcpy(out, block.qs, q8_0::kBlock);
+}
+
 static inline void decode(const q8_0& block, float* out) {
   const float d = to_float(block.d);
   for (int i = 0; i < q8_0::kBlock; ++i) out[i] = d * static_cast<float>(block.qs[i]);

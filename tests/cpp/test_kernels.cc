@@ -36,11 +36,12 @@ void test_matmul(const KernelTable& table, QuantType type, int n, int k, int n_t
   std::mt19937 random(static_cast<unsigned>(n + k));
   const size_t bytes = row_bytes(type, k), group_bytes = weight.group_bytes(k);
   const std::vector<uint8_t> rows = random_rows(bytes * n, random);
-  const int n_groups = (n + kGroupRows - 1) / kGroupRows;
+  const int group_rows = table.group_rows;
+  const int n_groups = (n + group_rows - 1) / group_rows;
   const Buffer groups = buffer(group_bytes * n_groups);
   for (int g = 0; g < n_groups; ++g) {
-    const int first = g * kGroupRows;
-    weight.pack(rows.data() + first * bytes, bytes, std::min(kGroupRows, n - first), k,
+    const int first = g * group_rows;
+    weight.pack(rows.data() + first * bytes, bytes, std::min(group_rows, n - first), k,
                 groups.get() + g * group_bytes);
   }
 
@@ -66,7 +67,7 @@ void test_matmul(const KernelTable& table, QuantType type, int n, int k, int n_t
   for (int r = 0; r < n; ++r) {
     std::memcpy(aligned.data(), rows.data() + r * bytes, bytes);
     decode_row(type, reinterpret_cast<const uint8_t*>(aligned.data()), k, file_row.data());
-    weight.unpack_row(groups.get() + r / kGroupRows * group_bytes, r % kGroupRows, k,
+    weight.unpack_row(groups.get() + r / group_rows * group_bytes, r % group_rows, k,
                       packed_row.data());
     EXPECT(std::memcmp(file_row.data(), packed_row.data(), k * sizeof(float)) == 0)
         << table.isa << " " << info(type).name << " row " << r;

@@ -25,39 +25,30 @@ EDGELM_INLINE Scale scale_of(int32_t bits) {
 // Quantizes kCount values to +-kLimit; returns their scale.
 template <int kCount, int kLimit, class Integer>
 EDGELM_INLINE float quantize_block(const float* x, Integer* q) {
-  I32x16 most = magnitude_bits(load_f32(x));
-  for (int i = 16; i < kCount; i += 16) most = max(most, magnitude_bits(load_f32(x + i)));
+  Ints1 most = magnitude_bits(load_f32(x));
+  for (int i = kGroupRows; i < kCount; i += kGroupRows) most = max(most, magnitude_bits(load_f32(x + i)));
   const Scale s = scale_of<kLimit>(max_of(most));
   if (s.inverse == 0) {
     __builtin_memset(q, 0, kCount * sizeof(Integer));  // 0 * infinity has no integer
     return s.scale;
   }
-  const F32x16 inverse = broadcast_f32(&s.inverse);
-  for (int i = 0; i < kCount; i += 16) {
+  const Floats1 inverse = broadcast_f32(&s.inverse);
+  for (int i = 0; i < kCount; i += kGroupRows) {
     store_narrowed(q + i, round_i32(mul(load_f32(x + i), inverse)));
   }
   return s.scale;
 }
 
-void quantize_i8x32(const float* x, int32_t k, ActI8x32* out) {
+template <int kParts>
+void quantize_i8(const float* x, int32_t k, ActI8<kParts>* out) {
+  constexpr int kPart = 32 / kParts;
   for (int i = 0; i < k / 32; ++i) {
-    ActI8x32& block = out[i];
+    ActI8<kParts>& block = out[i];
     block.scale = quantize_block<32, 127>(x + 32 * i, block.q);
-    store_lane_sums<32>(block.q, -16, block.lane);
-    block.sum = block.scale * static_cast<float>((block.lane[0] + block.lane[1]) / -16);
-  }
-}
-
-void quantize_i8x256(const float* x, int32_t k, ActI8x256* out) {
-  for (int i = 0; i < k / 256; ++i) {
-    ActI8x256& block = out[i];
-    block.scale = quantize_block<256, 127>(x + 256 * i, block.q);
-    for (int j = 0; j < 16; ++j) store_lane_sums<16>(block.q + 16 * j, -32, block.lane[j]);
-    for (int j = 0; j < 16; ++j) {
-      block.sum16[j] = static_cast<int16_t>((block.lane[j][0] + block.lane[j][1]) / -32);
-    }
-    for (int j = 0; j < 8; ++j) {
-      block.sum32[j] = static_cast<int16_t>(block.sum16[2 * j] + block.sum16[2 * j + 1]);
+    for (int j = 0; j < kParts; ++j) {
+      const int32_t sum =
+          store_start<kPart>(block.q + kPart * j, kStartFactor<kParts>, block.start[j]);
+      block.sum[j] = block.scale * static_cast<float>(sum);
     }
   }
 }
@@ -78,8 +69,8 @@ size_t act_bytes(ActFormat format, int32_t k) {
     case ActFormat::kI8x32:
       bytes = n / 32 * sizeof(ActI8x32);
       break;
-    case ActFormat::kI8x256:
-      bytes = n / 256 * sizeof(ActI8x256);
+    case ActFormat::kI8x16:
+      bytes = n / 32 * sizeof(ActI8x16);
       break;
     case ActFormat::kI16x32:
       bytes = n / 32 * sizeof(ActI16x32);
@@ -94,10 +85,10 @@ void quantize(ActFormat format, const float* x, int32_t k, uint8_t* out) {
       __builtin_memcpy(out, x, static_cast<size_t>(k) * sizeof(float));
       break;
     case ActFormat::kI8x32:
-      quantize_i8x32(x, k, reinterpret_cast<ActI8x32*>(out));
+      quantize_i8(x, k, reinterpret_cast<ActI8x32*>(out));
       break;
-    case ActFormat::kI8x256:
-      quantize_i8x256(x, k, reinterpret_cast<ActI8x256*>(out));
+    case ActFormat::kI8x16:
+      quantize_i8(x, k, reinterpret_cast<ActI8x16*>(out));
       break;
     case ActFormat::kI16x32:
       quantize_i16x32(x, k, reinterpret_cast<ActI16x32*>(out));
@@ -109,6 +100,7 @@ void quantize(ActFormat format, const float* x, int32_t k, uint8_t* out) {
 }  // namespace edgelm
 
 EDGELM_UNIT(activations) {
+  table.group_rows = edgelm::kGroupRows;
   table.act_bytes = edgelm::act_bytes;
   table.quantize = edgelm::quantize;
 }

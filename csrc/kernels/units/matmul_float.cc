@@ -5,7 +5,7 @@
 namespace edgelm {
 namespace {
 
-EDGELM_INLINE F32x16 load_f32_bytes(const uint8_t* p) {
+EDGELM_INLINE Floats1 load_f32_bytes(const uint8_t* p) {
   return load_f32(reinterpret_cast<const float*>(p));
 }
 

@@ -6,37 +6,38 @@
 namespace edgelm {
 namespace {
 
-// Record: bytes [16 pairs][16 columns][2], 16 f16 scales.
+// Record: bytes [16 pairs][rows][2], f16 scales.
 struct Q8_0 {
   using Block = q8_0;
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
-  static constexpr size_t kRecordBytes = 16 * 34, kPanelBytes = ExpandedI16::kBytes;
+  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block), kPanelBytes = ExpandedI16::kBytes;
+  static constexpr size_t kScales = 8 * kLineBytes;
   static constexpr int kPanelWeights = 2048, kFusedTokens = 63, kStreams = 4;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
     template <int j>
-    static EDGELM_INLINE I16x32 pairs(const uint8_t* p) {
-      return load_widened(p + 32 * j);
+    static EDGELM_INLINE Shorts2 pairs(const uint8_t* p) {
+      return load_widened(p + 2 * kGroupRows * j);
     }
-    static EDGELM_INLINE F32x16 scale(const uint8_t* p) { return load_f16(p + 512); }
+    static EDGELM_INLINE Floats1 scale(const uint8_t* p) { return load_f16(p + kScales); }
   };
   using Packed = PackedI16<Layout>;
   using Expanded = ExpandedI16;
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
     for (int c = 0; c < kGroupRows; ++c) {
-      for (int j = 0; j < 16; ++j) __builtin_memcpy(record + 32 * j + 2 * c, rows[c].qs + 2 * j, 2);
-      __builtin_memcpy(record + 512 + 2 * c, &rows[c].d, 2);
+      for (int j = 0; j < 16; ++j) __builtin_memcpy(record + 2 * kGroupRows * j + 2 * c, rows[c].qs + 2 * j, 2);
+      __builtin_memcpy(record + kScales + 2 * c, &rows[c].d, 2);
     }
   }
   static void unpack(const uint8_t* record, int column, float* out) {
     Block block;
     for (int j = 0; j < 16; ++j) {
-      __builtin_memcpy(block.qs + 2 * j, record + 32 * j + 2 * column, 2);
+      __builtin_memcpy(block.qs + 2 * j, record + 2 * kGroupRows * j + 2 * column, 2);
     }
-    __builtin_memcpy(&block.d, record + 512 + 2 * column, 2);
+    __builtin_memcpy(&block.d, record + kScales + 2 * column, 2);
     decode(block, out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
@@ -44,7 +45,7 @@ struct Q8_0 {
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
-                                       F32x16 (&c)[T]) {
+                                       Floats1 (&c)[T]) {
     accumulate_i16<T>(source, act, stride, c);
   }
 };
@@ -58,9 +59,9 @@ constexpr uint8_t kLevelBytes[16] = {
 // Weights 2j and 2j + 1 of 32, from four lines of nibbles. Each group's middle bytes are swapped,
 // so that its even bytes are its first pair.
 template <int j>
-EDGELM_INLINE I16x32 iq4_pairs(const uint8_t* lines) {
-  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(lines + 64 * i); };
-  const Bytes64 levels = lookup(kLevelBytes, Bits4::group<j / 2>(line));
+EDGELM_INLINE Shorts2 iq4_pairs(const uint8_t* lines) {
+  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(lines + kLineBytes * i); };
+  const Bytes4 levels = lookup(kLevelBytes, Bits4::group<j / 2>(line));
   if constexpr (j % 2 == 0) {
     return even_bytes(levels);
   } else {
@@ -87,21 +88,22 @@ EDGELM_INLINE void unpack_iq4(const uint8_t* lines, int column, float d, float* 
   for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kIq4Levels[code[i]]);
 }
 
-// Record: four lines of nibbles, 16 f16 scales.
+// Record: four lines of nibbles, f16 scales.
 struct Iq4Nl {
   using Block = iq4_nl;
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
-  static constexpr size_t kRecordBytes = 16 * 18, kPanelBytes = ExpandedI16::kBytes;
+  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block), kPanelBytes = ExpandedI16::kBytes;
+  static constexpr size_t kScales = 4 * kLineBytes;
   static constexpr int kPanelWeights = 1024, kFusedTokens = 12, kStreams = 1;
 
   struct Layout {
     static constexpr size_t kBytes = kRecordBytes;
     template <int j>
-    static EDGELM_INLINE I16x32 pairs(const uint8_t* p) {
+    static EDGELM_INLINE Shorts2 pairs(const uint8_t* p) {
       return iq4_pairs<j>(p);
     }
-    static EDGELM_INLINE F32x16 scale(const uint8_t* p) { return load_f16(p + 256); }
+    static EDGELM_INLINE Floats1 scale(const uint8_t* p) { return load_f16(p + kScales); }
   };
   using Packed = PackedI16<Layout>;
   using Expanded = ExpandedI16;
@@ -110,29 +112,30 @@ struct Iq4Nl {
     uint8_t code[kGroupRows][32];
     for (int c = 0; c < kGroupRows; ++c) {
       iq4_codes(rows[c].qs, code[c]);
-      __builtin_memcpy(record + 256 + 2 * c, &rows[c].d, 2);
+      __builtin_memcpy(record + kScales + 2 * c, &rows[c].d, 2);
     }
     pack_codes<Bits4>(code[0], 32, record);
   }
   static void unpack(const uint8_t* record, int column, float* out) {
-    unpack_iq4(record, column, half_at(record + 256, column), out);
+    unpack_iq4(record, column, half_at(record + kScales, column), out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
     expand_i16(Packed(record, Later()), panel);
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
-                                       F32x16 (&c)[T]) {
+                                       Floats1 (&c)[T]) {
     accumulate_i16<T>(source, act, stride, c);
   }
 };
 
-// Record: 8 x 4 lines of nibbles, 2 x 48 bytes of 6-bit scales, 16 f16 d.
+// Record: 8 x 4 lines of nibbles, 2 sixes of scales, f16 d.
 struct Iq4Xs {
   using Block = iq4_xs;
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = 8 * sizeof(ActI16x32);
-  static constexpr size_t kRecordBytes = 16 * 136, kPanelBytes = 8 * ExpandedI16::kBytes;
+  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block), kPanelBytes = 8 * ExpandedI16::kBytes;
+  static constexpr size_t kScales = 32 * kLineBytes, kD = kScales + 2 * kSixesBytes;
   static constexpr int kPanelWeights = 1024, kFusedTokens = 12, kStreams = 1;
 
   // A sub-block and its float scales d * (scale - 32).
@@ -143,27 +146,27 @@ struct Iq4Xs {
     size_t at;
     EDGELM_INLINE void fetch() const { later.fetch(at, kRecordBytes / 8); }
     template <int j>
-    EDGELM_INLINE I16x32 pairs() const {
+    EDGELM_INLINE Shorts2 pairs() const {
       return iq4_pairs<j>(p);
     }
-    EDGELM_INLINE F32x16 scale() const { return load_f32(scales); }
+    EDGELM_INLINE Floats1 scale() const { return load_f32(scales); }
   };
   struct Packed {
     static constexpr size_t kBytes = kRecordBytes;
     const uint8_t* p;
     Later later;
-    float scales[8][16];
+    float scales[8][kGroupRows];
     EDGELM_INLINE Packed(const uint8_t* record, Later next) : p(record), later(next) {
-      const F32x16 d = load_f16(record + 2048 + 96);
+      const Floats1 d = load_f16(record + kD);
       for (int i = 0; i < 2; ++i) {
-        const Sixes six = load_sixes(record + 2048 + 48 * i);
+        const Sixes six = load_sixes(record + kScales + kSixesBytes * i);
         for (int j = 0; j < 4; ++j) {
           store(scales[4 * i + j], mul(d, to_float(widen(subtract(six.value[j], 32)))));
         }
       }
     }
     EDGELM_INLINE Sub sub(int b) const {
-      return {p + 256 * b, scales[b], later, kRecordBytes / 8 * b};
+      return {p + 4 * kLineBytes * b, scales[b], later, kRecordBytes / 8 * b};
     }
   };
   struct Expanded {
@@ -177,25 +180,25 @@ struct Iq4Xs {
   };
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
-    uint8_t* scales = record + 2048;
+    uint8_t* scales = record + kScales;
     for (int b = 0; b < 8; ++b) {
       uint8_t code[kGroupRows][32];
       for (int c = 0; c < kGroupRows; ++c) iq4_codes(rows[c].qs + 16 * b, code[c]);
-      pack_codes<Bits4>(code[0], 32, record + 256 * b);
+      pack_codes<Bits4>(code[0], 32, record + 4 * kLineBytes * b);
     }
     for (int c = 0; c < kGroupRows; ++c) {
       const auto six = [&](int b) { return edgelm::scale(rows[c], b) + 32; };
       pack_sixes({six(0), six(1), six(2), six(3)}, c, scales);
-      pack_sixes({six(4), six(5), six(6), six(7)}, c, scales + 48);
-      __builtin_memcpy(scales + 96 + 2 * c, &rows[c].d, 2);
+      pack_sixes({six(4), six(5), six(6), six(7)}, c, scales + kSixesBytes);
+      __builtin_memcpy(scales + kD - kScales + 2 * c, &rows[c].d, 2);
     }
   }
   static void unpack(const uint8_t* record, int column, float* out) {
-    const uint8_t* scales = record + 2048;
-    const float d = half_at(scales + 96, column);
+    const uint8_t* scales = record + kScales;
+    const float d = half_at(record + kD, column);
     for (int b = 0; b < 8; ++b) {
-      const int scale = unpack_six(scales + 48 * (b / 4), b % 4, column) - 32;
-      unpack_iq4(record + 256 * b, column, d * static_cast<float>(scale), out + 32 * b);
+      const int scale = unpack_six(scales + kSixesBytes * (b / 4), b % 4, column) - 32;
+      unpack_iq4(record + 4 * kLineBytes * b, column, d * static_cast<float>(scale), out + 32 * b);
     }
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
@@ -204,7 +207,7 @@ struct Iq4Xs {
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
-                                       F32x16 (&c)[T]) {
+                                       Floats1 (&c)[T]) {
     for (int b = 0; b < 8; ++b) {
       accumulate_i16<T>(source.sub(b), act + b * sizeof(ActI16x32), stride, c);
     }
@@ -217,7 +220,7 @@ struct Iq4Xs {
 EDGELM_UNIT(matmul_i16) {
   using namespace edgelm;
   const auto of = [&](QuantType type) -> WeightKernels& {
-    return table.weight[static_cast<int>(type)];
+    return table.exact[static_cast<int>(type)];
   };
   of(QuantType::q8_0) = weight_kernels<Q8_0>();
   of(QuantType::iq4_nl) = weight_kernels<Iq4Nl>();

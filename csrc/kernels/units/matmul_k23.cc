@@ -6,77 +6,70 @@ namespace edgelm {
 namespace {
 
 // w = d * (scale - 32) * (code - 4), a 6-bit scale each 16 weights. Lines give code * 8, so that
-// the lanes' start is that of an offset of 32; d takes the 8 back. Record: code lines, 4 x 48 bytes
-// of scales, 16 f16 d.
-struct Q3K {
-  using Block = q3_k;
-  using Codes = Bits3;
-  static constexpr bool kHasMin = false;
-  static constexpr int kSub = 16, kChain = 4, kOffset = 4, kFusedTokens = 6;
-  static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 192 + 32;
-  using Scales = KScales<16, false>;
+// sums start at those of an offset of 32; d takes the 8 back. Record: code lines, 4 sixes of scales,
+// f16 d.
+struct Q3K : KCodes<q3_k, Bits3> {
+  static constexpr int kSub = 16, kChain = 4, kOffset = 4, kStart = 0, kMins = 0;
+  static constexpr int kFusedTokens = kWide ? 48 : 6, kStreams = 4;
+  static constexpr size_t kD = 4 * kSixesBytes, kBytes = kCodeBytes + kD + 2 * kGroupRows;
+  using Scales = KScales<16, kMins>;
 
   static void pack_scales(const Block (&rows)[kGroupRows], uint8_t* out) {
     for (int c = 0; c < kGroupRows; ++c) {
       const auto six = [&](int b) { return scale(rows[c], b) + 32; };
       for (int b = 0; b < 16; b += 4) {
-        pack_sixes({six(b), six(b + 1), six(b + 2), six(b + 3)}, c, out + 12 * b);
+        pack_sixes({six(b), six(b + 1), six(b + 2), six(b + 3)}, c, out + b / 4 * kSixesBytes);
       }
-      __builtin_memcpy(out + 192 + 2 * c, &rows[c].d, 2);
+      __builtin_memcpy(out + kD + 2 * c, &rows[c].d, 2);
     }
   }
   static EDGELM_INLINE void expand_scales(const uint8_t* in, Scales& s) {
     for (int b = 0; b < 16; b += 4) {
-      const Sixes x = load_sixes(in + 12 * b);
-      for (int i = 0; i < 4; ++i) {
-        const Bytes16 value = subtract(x.value[i], 32);
-        store(s.scale[b + i], interleave(value, value));
-      }
+      const Sixes x = load_sixes(in + b / 4 * kSixesBytes);
+      for (int i = 0; i < 4; ++i) s.scale[b + i] = scale_line(subtract(x.value[i], 32));
     }
     const float eighth = 0.125f;
-    store(s.d, mul(load_f16(in + 192), broadcast_f32(&eighth)));
+    s.d = mul(load_f16(in + kD), broadcast_f32(&eighth));
   }
   static void decode(const uint8_t* code, const uint8_t* in, int column, float* out) {
-    const float d = half_at(in + 192, column);
+    const float d = half_at(in + kD, column);
     for (int b = 0; b < 16; ++b) {
-      const float s = d * static_cast<float>(unpack_six(in + 48 * (b / 4), b % 4, column) - 32);
+      const int six = unpack_six(in + kSixesBytes * (b / 4), b % 4, column);
+      const float s = d * static_cast<float>(six - 32);
       for (int i = 16 * b; i < 16 * b + 16; ++i) out[i] = s * static_cast<float>(code[i] - kOffset);
     }
   }
 };
 
 // w = d * scale * code - dmin * min, a 4-bit scale and minimum each 16 weights.
-// Record: code lines, 16 x 16 bytes of scales and minimums, 16 f16 d, 16 f16 dmin.
-struct Q2K {
-  using Block = q2_k;
-  using Codes = Bits2;
-  static constexpr bool kHasMin = true;
-  static constexpr int kSub = 16, kChain = 4, kOffset = 0, kFusedTokens = 8;
-  static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 256 + 64;
-  using Scales = KScales<16, true>;
+// Record: code lines, 16 lines of scales and minimums, f16 d, f16 dmin.
+struct Q2K : KCodes<q2_k, Bits2> {
+  static constexpr int kSub = 16, kChain = 4, kOffset = 0, kStart = kNoStart, kMins = 16;
+  static constexpr int kFusedTokens = kWide ? 48 : 8, kStreams = 4;
+  static constexpr size_t kD = 16 * kGroupRows, kDmin = kD + 2 * kGroupRows;
+  static constexpr size_t kBytes = kCodeBytes + kDmin + 2 * kGroupRows;
+  using Scales = KScales<16, kMins>;
 
   static void pack_scales(const Block (&rows)[kGroupRows], uint8_t* out) {
     for (int c = 0; c < kGroupRows; ++c) {
-      for (int b = 0; b < 16; ++b) out[16 * b + c] = rows[c].scales[b];
-      __builtin_memcpy(out + 256 + 2 * c, &rows[c].d, 2);
-      __builtin_memcpy(out + 288 + 2 * c, &rows[c].dmin, 2);
+      for (int b = 0; b < 16; ++b) out[kGroupRows * b + c] = rows[c].scales[b];
+      __builtin_memcpy(out + kD + 2 * c, &rows[c].d, 2);
+      __builtin_memcpy(out + kDmin + 2 * c, &rows[c].dmin, 2);
     }
   }
   static EDGELM_INLINE void expand_scales(const uint8_t* in, Scales& s) {
-    for (int b = 0; b < 16; b += 2) {
-      const Bytes16 x = load_columns(in + 16 * b), y = load_columns(in + 16 * b + 16);
-      const Bytes16 low = bits<0>(x, 15), high = bits<0>(y, 15);
-      store(s.scale[b], interleave(low, low));
-      store(s.scale[b + 1], interleave(high, high));
-      store(s.min[b / 2], interleave(bits<4>(x, 15), bits<4>(y, 15)));
+    const Floats1 dmin = load_f16(in + kDmin);
+    for (int b = 0; b < 16; ++b) {
+      const Bytes1 x = load_bytes1(in + kGroupRows * b);
+      s.scale[b] = scale_line(bits<0>(x, 15));
+      s.min[b] = mul(dmin, to_float(widen(bits<4>(x, 15))));
     }
-    store(s.d, load_f16(in + 256));
-    store(s.dmin, load_f16(in + 288));
+    s.d = load_f16(in + kD);
   }
   static void decode(const uint8_t* code, const uint8_t* in, int column, float* out) {
-    const float d = half_at(in + 256, column), dmin = half_at(in + 288, column);
+    const float d = half_at(in + kD, column), dmin = half_at(in + kDmin, column);
     for (int b = 0; b < 16; ++b) {
-      const int byte = in[16 * b + column];
+      const int byte = in[kGroupRows * b + column];
       const float s = d * static_cast<float>(byte & 15), m = dmin * static_cast<float>(byte >> 4);
       for (int i = 16 * b; i < 16 * b + 16; ++i) out[i] = s * static_cast<float>(code[i]) - m;
     }

@@ -6,41 +6,44 @@ namespace edgelm {
 namespace {
 
 // w = d * scale * code - dmin * min, a 6-bit scale and minimum each 32 weights.
-// Record: code lines, 4 x 48 bytes of (scale, min, scale, min), 16 f16 d, 16 f16 dmin.
+// Record: code lines, 4 sixes of (scale, min, scale, min), f16 d, f16 dmin.
 template <class FileBlock, class CodeLayout, int kGroups>
-struct K4 {
+struct K4 : KCodes<FileBlock, CodeLayout> {
   using Block = FileBlock;
   using Codes = CodeLayout;
-  static constexpr bool kHasMin = true;
-  static constexpr int kSub = 32, kChain = kGroups, kOffset = 0;
-  static constexpr int kFusedTokens = Codes::kLines == 4 ? 12 : 8;
-  static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 192 + 64;
-  using Scales = KScales<8, true>;
+  using KCodes<Block, Codes>::kCodeBytes;
+  static constexpr int kSub = 32, kChain = kGroups, kOffset = 0, kStart = kNoStart, kMins = 8;
+  static constexpr int kFusedTokens = kWide ? 64 : Codes::kLines == 4 ? 12 : 8, kStreams = 4;
+  static constexpr size_t kD = 4 * kSixesBytes, kDmin = kD + 2 * kGroupRows;
+  static constexpr size_t kBytes = kCodeBytes + kDmin + 2 * kGroupRows;
+  using Scales = KScales<8, kMins>;
 
   static void pack_scales(const Block (&rows)[kGroupRows], uint8_t* out) {
     for (int c = 0; c < kGroupRows; ++c) {
       const Block& r = rows[c];
       for (int b = 0; b < 8; b += 2) {
-        pack_sixes({scale(r, b), min(r, b), scale(r, b + 1), min(r, b + 1)}, c, out + 24 * b);
+        pack_sixes({scale(r, b), min(r, b), scale(r, b + 1), min(r, b + 1)}, c,
+                   out + b / 2 * kSixesBytes);
       }
-      __builtin_memcpy(out + 192 + 2 * c, &r.d, 2);
-      __builtin_memcpy(out + 224 + 2 * c, &r.dmin, 2);
+      __builtin_memcpy(out + kD + 2 * c, &r.d, 2);
+      __builtin_memcpy(out + kDmin + 2 * c, &r.dmin, 2);
     }
   }
   static EDGELM_INLINE void expand_scales(const uint8_t* in, Scales& s) {
+    const Floats1 dmin = load_f16(in + kDmin);
     for (int i = 0; i < 4; ++i) {
-      const Sixes x = load_sixes(in + 48 * i);
-      store(s.scale[2 * i], interleave(x.value[0], x.value[0]));
-      store(s.scale[2 * i + 1], interleave(x.value[2], x.value[2]));
-      store(s.min[i], interleave(x.value[1], x.value[3]));
+      const Sixes x = load_sixes(in + kSixesBytes * i);
+      for (int j = 0; j < 2; ++j) {
+        s.scale[2 * i + j] = scale_line(x.value[2 * j]);
+        s.min[2 * i + j] = mul(dmin, to_float(widen(x.value[2 * j + 1])));
+      }
     }
-    store(s.d, load_f16(in + 192));
-    store(s.dmin, load_f16(in + 224));
+    s.d = load_f16(in + kD);
   }
   static void decode(const uint8_t* code, const uint8_t* in, int column, float* out) {
-    const float d = half_at(in + 192, column), dmin = half_at(in + 224, column);
+    const float d = half_at(in + kD, column), dmin = half_at(in + kDmin, column);
     for (int b = 0; b < 8; ++b) {
-      const uint8_t* six = in + 48 * (b / 2);
+      const uint8_t* six = in + kSixesBytes * (b / 2);
       const float s = d * static_cast<float>(unpack_six(six, 2 * (b % 2), column));
       const float m = dmin * static_cast<float>(unpack_six(six, 2 * (b % 2) + 1, column));
       for (int i = 32 * b; i < 32 * b + 32; ++i) out[i] = s * static_cast<float>(code[i]) - m;

@@ -6,32 +6,29 @@ namespace edgelm {
 namespace {
 
 // w = d * scale * (code - 32), a signed 8-bit scale each 16 weights.
-// Record: code lines, 16 x 16 bytes of scales, 16 f16 d.
-struct Q6K {
-  using Block = q6_k;
-  using Codes = Bits6;
-  static constexpr bool kHasMin = false;
-  static constexpr int kSub = 16, kChain = 4, kOffset = 32, kFusedTokens = 7;
-  static constexpr size_t kCodeBytes = 8 * 64 * Codes::kLines, kBytes = kCodeBytes + 256 + 32;
-  using Scales = KScales<16, false>;
+// Record: code lines, 16 lines of scales, f16 d.
+struct Q6K : KCodes<q6_k, Bits6> {
+  static constexpr int kSub = 16, kChain = 4, kOffset = 32, kStart = 0, kMins = 0;
+  static constexpr int kFusedTokens = kWide ? 48 : 7, kStreams = 4;
+  static constexpr size_t kD = 16 * kGroupRows, kBytes = kCodeBytes + kD + 2 * kGroupRows;
+  using Scales = KScales<16, kMins>;
 
   static void pack_scales(const Block (&rows)[kGroupRows], uint8_t* out) {
     for (int c = 0; c < kGroupRows; ++c) {
-      for (int b = 0; b < 16; ++b) out[16 * b + c] = static_cast<uint8_t>(rows[c].scales[b]);
-      __builtin_memcpy(out + 256 + 2 * c, &rows[c].d, 2);
+      for (int b = 0; b < 16; ++b) out[kGroupRows * b + c] = static_cast<uint8_t>(rows[c].scales[b]);
+      __builtin_memcpy(out + kD + 2 * c, &rows[c].d, 2);
     }
   }
   static EDGELM_INLINE void expand_scales(const uint8_t* in, Scales& s) {
     for (int b = 0; b < 16; ++b) {
-      const Bytes16 x = load_columns(in + 16 * b);
-      store(s.scale[b], interleave(x, x));
+      s.scale[b] = scale_line(load_bytes1(in + kGroupRows * b));
     }
-    store(s.d, load_f16(in + 256));
+    s.d = load_f16(in + kD);
   }
   static void decode(const uint8_t* code, const uint8_t* in, int column, float* out) {
-    const float d = half_at(in + 256, column);
+    const float d = half_at(in + kD, column);
     for (int i = 0; i < 256; ++i) {
-      const float s = static_cast<float>(static_cast<int8_t>(in[i / 16 * 16 + column]));
+      const float s = static_cast<float>(static_cast<int8_t>(in[i / 16 * kGroupRows + column]));
       out[i] = d * s * static_cast<float>(code[i] - kOffset);
     }
   }

@@ -8,20 +8,20 @@ namespace {
 // The levels plus 16.
 constexpr uint8_t kMxfp4Bytes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
 
-// w = 2^(e - 128) * level[code]. Record: four lines of nibbles, 16 bytes of exponents.
+// w = 2^(e - 128) * level[code]. Record: four lines of nibbles, a line of exponents.
 struct Mxfp4 {
   using Block = mxfp4;
   using Codes = Bits4;
-  static constexpr int kLaneShift = 0;
+  static constexpr int kStart = 0;
   static constexpr bool kHasMin = false;
-  static constexpr int kFusedTokens = 11, kStreams = 1;
-  static constexpr size_t kCodeBytes = 256, kBytes = 272;
+  static constexpr int kFusedTokens = kWide ? 64 : 11, kStreams = 1;
+  static constexpr size_t kCodeBytes = 4 * kLineBytes, kBytes = kCodeBytes + kGroupRows;
 
   template <int g>
-  static EDGELM_INLINE Bytes64 group(const uint8_t* p) {
+  static EDGELM_INLINE Bytes4 group(const uint8_t* p) {
     return lookup(kMxfp4Bytes, code_group<Bits4, g>(p));
   }
-  static EDGELM_INLINE F32x16 scale(const uint8_t* p) { return load_e8m0(p + kCodeBytes); }
+  static EDGELM_INLINE Floats1 scale(const uint8_t* p) { return load_e8m0(p + kCodeBytes); }
 
   static void codes(const Block& block, uint8_t* out) {
     split_nibbles(block.qs, reinterpret_cast<int8_t*>(out));
@@ -42,6 +42,6 @@ EDGELM_UNIT(matmul_q4) {
     return table.weight[static_cast<int>(type)];
   };
   of(QuantType::q4_0) = weight_kernels<U8Weight<Affine<q4_0, Bits4, 8, 1, false>>>();
-  of(QuantType::q4_1) = weight_kernels<U8Weight<Affine<q4_1, Bits4, 0, -1, true>>>();
+  of(QuantType::q4_1) = weight_kernels<U8Weight<Affine<q4_1, Bits4, 0, kNoStart, true>>>();
   of(QuantType::mxfp4) = weight_kernels<U8Weight<Mxfp4>>();
 }

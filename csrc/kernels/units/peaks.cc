@@ -10,55 +10,56 @@ namespace {
 // Operands come from memory that the compiler cannot see through, and pins keep every product. Sums
 // are left out: they take other ports, which a good kernel keeps busy meanwhile.
 
-// Unsigned by signed bytes into int16 lanes: the heart of the u8 matmuls.
+// Unsigned by signed bytes: the heart of the matmuls of integers.
 int64_t u8s8(int64_t turns) {
-  alignas(64) const uint8_t bytes[64] = {};
-  Bytes64 w = load_bytes(bytes);
-  const Quad x = broadcast4(&turns);
+  alignas(64) const uint8_t bytes[kLineBytes] = {};
+  Bytes4 w = load_bytes(bytes);
+  alignas(64) const int8_t q[16] = {};
+  const Acts x = load_acts(q);
   for (int64_t i = 0; i < turns; ++i) {
     unroll<8>([&](auto) __attribute__((always_inline)) {
       pin(w);
-      I16x32 product = mul_pairs(w, x);
+      Sums product = dot4<0>(w, x);
       pin(product);
     });
   }
-  return turns * 8 * 64;
+  return turns * 8 * kLineBytes;
 }
 
 // int16 pairs into int32.
 int64_t i16(int64_t turns) {
-  alignas(64) const int16_t lanes16[32] = {};
-  I16x32 w = load_i16(lanes16);
+  alignas(64) const int16_t lanes16[2 * kGroupRows] = {};
+  Shorts2 w = load_i16(lanes16);
   const Quad x = broadcast4(&turns);
   for (int64_t i = 0; i < turns; ++i) {
     unroll<8>([&](auto) __attribute__((always_inline)) {
       pin(w);
-      I32x16 product = dot(w, x);
+      Ints1 product = dot2(w, x);
       pin(product);
     });
   }
-  return turns * 8 * 32;
+  return turns * 8 * 2 * kGroupRows;
 }
 
 int64_t f32(int64_t turns) {
   const float one = 1;
-  F32x16 x = broadcast_f32(&one);
+  Floats1 x = broadcast_f32(&one);
   pin(x);
-  const F32x16 zero = zero_f32();
-  F32x16 c[5] = {zero, zero, zero, zero, zero};
+  const Floats1 zero = zero_f32();
+  Floats1 c[5] = {zero, zero, zero, zero, zero};
   for (int64_t i = 0; i < turns; ++i) {
     unroll<5>([&](auto j) __attribute__((always_inline)) {
       c[j.value] = fma(x, x, c[j.value]);
       pin(c[j.value]);
     });
   }
-  return turns * 5 * 16;
+  return turns * 5 * kGroupRows;
 }
 
 // Four streams at once, which memory serves faster than one; n is a multiple of 256.
 void read(const uint8_t* p, size_t n) {
   const size_t stream = n / 4;
-  Bytes64 c[4] = {load_bytes(p), load_bytes(p), load_bytes(p), load_bytes(p)};
+  Bytes4 c[4] = {load_bytes(p), load_bytes(p), load_bytes(p), load_bytes(p)};
   for (size_t i = 0; i < stream; i += 64) {
     unroll<4>([&](auto j) __attribute__((always_inline)) {
       const uint8_t* line = p + j.value * stream + i;
@@ -66,7 +67,7 @@ void read(const uint8_t* p, size_t n) {
       c[j.value] = c[j.value] | load_bytes(line);
     });
   }
-  for (Bytes64& line : c) pin(line);
+  for (Bytes4& line : c) pin(line);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 class Elementwise : public Op {
  public:
   Partition partition(Regime regime) const final {
-    return {regime == Regime::kSmall ? Split::kColumns : Split::kTokens, kGroupRows};
+    return {regime == Regime::kSmall ? Split::kColumns : Split::kTokens};
   }
 
   void run(const StepContext& c) const final {

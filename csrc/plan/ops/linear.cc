@@ -8,7 +8,7 @@
 namespace edgelm {
 namespace {
 
-// Groups of 16 columns between two looks at the cancel flag.
+// Groups of columns between two looks at the cancel flag.
 constexpr int kGroupsAtOnce = 64;
 
 // out(T, N) = x(T, K) * w(N, K)^T + bias(N)
@@ -34,22 +34,21 @@ class Linear final : public Op {
   }
 
   void lower(Lowering& lowering) const override {
-    const QuantType type = lowering.node().weights[0]->type;
-    const ActFormat format = lowering.kernels().weight[static_cast<int>(type)].act;
+    const ActFormat format = kernels_for(lowering.kernels(), *lowering.node().weights[0]).act;
     lowering.emit({lowering.quantized(lowering.node().inputs[0], format)});
   }
 
   Partition partition(Regime regime) const override {
-    return {regime == Regime::kSmall ? Split::kColumns : Split::kDynamic, kGroupRows};
+    return {regime == Regime::kSmall ? Split::kColumns : Split::kDynamic};
   }
   Access reads(int, Regime) const override { return Access::kAll; }
   StepMemory memory(const StepSize&) const override { return {0, kMatmulScratchBytes}; }
 
   void run(const StepContext& c) const override {
-    const int n_groups = (c.row_width + kGroupRows - 1) / kGroupRows;
+    const int rows = c.kernels.group_rows, n_groups = (c.row_width + rows - 1) / rows;
     if (c.regime == Regime::kSmall) {
       const Range columns = c.columns;
-      const Range groups{columns.begin / kGroupRows, (columns.end + kGroupRows - 1) / kGroupRows};
+      const Range groups{columns.begin / rows, (columns.end + rows - 1) / rows};
       for (int g = groups.begin; g < groups.end && !c.stopped(); g += kGroupsAtOnce) {
         multiply(c, {g, std::min(g + kGroupsAtOnce, groups.end)});
       }
@@ -74,8 +73,8 @@ class Linear final : public Op {
  private:
   static void multiply(const StepContext& c, Range groups) {
     const LoadedWeight& w = *c.weights[0];
-    const int begin = groups.begin * kGroupRows;
-    const int end = std::min(groups.end * kGroupRows, w.n);
+    const int begin = groups.begin * w.group_rows;
+    const int end = std::min(groups.end * w.group_rows, w.n);
     MatmulArgs args{};
     args.groups = w.packed + static_cast<size_t>(groups.begin) * w.group_bytes;
     args.n_rows = end - begin;
@@ -87,7 +86,7 @@ class Linear final : public Op {
     args.out_stride = c.out.stride_bytes / sizeof(float);
     args.scratch = reinterpret_cast<uint8_t*>(c.thread_memory.data());
     args.form = MatmulForm::kAuto;
-    c.kernels.weight[static_cast<int>(w.type)].matmul(args);
+    w.kernels->matmul(args);
     if (c.weights.size() < 2 || c.weights[1] == nullptr) return;
     const float* bias = c.weights[1]->floats + begin;
     for (int t = 0; t < c.n_rows; ++t) {

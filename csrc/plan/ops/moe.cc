@@ -14,7 +14,7 @@
 namespace edgelm {
 namespace {
 
-constexpr int kGroupsAtOnce = 4;  // of 16 columns in one chunk of an expert's matmul
+constexpr int kChunkColumns = 64;  // of an expert's matmul: whole groups on every ISA
 
 // One block of memory, cut up in the same way by the size and by the pointers of it.
 class Cutter {
@@ -85,8 +85,8 @@ class Moe final : public Op {
   void lower(Lowering& lowering) const override {
     const int x = lowering.node().inputs[0];
     const auto rows = [&](int weight) {
-      const QuantType type = lowering.node().weights[static_cast<size_t>(weight)]->type;
-      return lowering.quantized(x, lowering.kernels().weight[static_cast<int>(type)].act);
+      const Weight& w = *lowering.node().weights[static_cast<size_t>(weight)];
+      return lowering.quantized(x, kernels_for(lowering.kernels(), w).act);
     };
     lowering.emit({rows(kRouter), rows(kGate), rows(kUp)});
   }
@@ -165,15 +165,14 @@ class Moe final : public Op {
     size_t gate_stride, up_stride, down_stride;
   };
   struct Own {
-    float* part;  // (T, 16 * kGroupsAtOnce)
+    float* part;  // (T, kChunkColumns)
     uint8_t* scratch;
   };
 
   Shared cut(Cutter& cutter, const KernelTable& kernels,
              std::span<const LoadedWeight* const> weights, int n_rows) const {
     const auto stride = [&](int weight, int k) {
-      const auto type = static_cast<int>(weights[static_cast<size_t>(weight)]->type);
-      return kernels.act_bytes(kernels.weight[type].act, k);
+      return kernels.act_bytes(weights[static_cast<size_t>(weight)]->kernels->act, k);
     };
     const auto t = static_cast<size_t>(n_rows), e = static_cast<size_t>(n_experts_);
     const size_t p = t * static_cast<size_t>(top_k_);
@@ -195,20 +194,20 @@ class Moe final : public Op {
 
   static Own cut_own(Cutter& cutter, int n_rows) {
     Own own{};
-    own.part = cutter.take<float>(static_cast<size_t>(n_rows) * kGroupsAtOnce * kGroupRows);
+    own.part = cutter.take<float>(static_cast<size_t>(n_rows) * kChunkColumns);
     own.scratch = cutter.take<uint8_t>(kMatmulScratchBytes);
     return own;
   }
 
   // out(n_tokens, columns) = act * w[matrix]^T, for the columns of chunk i.
-  static Range multiply(const StepContext& c, const LoadedWeight& w, int matrix, int chunk,
-                        const uint8_t* act, size_t act_stride, int n_tokens, uint8_t* scratch,
-                        float* out, size_t out_stride) {
-    const int begin = chunk * kGroupsAtOnce * kGroupRows;
-    const int end = std::min(begin + kGroupsAtOnce * kGroupRows, w.n);
+  static Range multiply(const LoadedWeight& w, int matrix, int chunk, const uint8_t* act,
+                        size_t act_stride, int n_tokens, uint8_t* scratch, float* out,
+                        size_t out_stride) {
+    const int begin = chunk * kChunkColumns;
+    const int end = std::min(begin + kChunkColumns, w.n);
     MatmulArgs args{};
     args.groups = w.packed + static_cast<size_t>(matrix) * w.matrix_bytes +
-                  static_cast<size_t>(chunk) * kGroupsAtOnce * w.group_bytes;
+                  static_cast<size_t>(begin / w.group_rows) * w.group_bytes;
     args.n_rows = end - begin;
     args.k = w.k;
     args.act = act;
@@ -218,7 +217,7 @@ class Moe final : public Op {
     args.out_stride = out_stride;
     args.scratch = scratch;
     args.form = MatmulForm::kAuto;
-    c.kernels.weight[static_cast<int>(w.type)].matmul(args);
+    w.kernels->matmul(args);
     return {begin, end};
   }
 
@@ -237,16 +236,15 @@ class Moe final : public Op {
   }
 
   static int n_chunks(const LoadedWeight& w) {
-    constexpr int kColumns = kGroupsAtOnce * kGroupRows;
-    return (w.n + kColumns - 1) / kColumns;
+    return (w.n + kChunkColumns - 1) / kChunkColumns;
   }
 
   void score(const StepContext& c, const Shared& s, const Own& own) const {
     const LoadedWeight& w = *c.weights[kRouter];
     const int chunks = n_chunks(w);
     for (int i = c.next_chunk(chunks); i >= 0; i = c.next_chunk(chunks)) {
-      multiply(c, w, 0, i, reinterpret_cast<const uint8_t*>(c.in[0].data), c.in[0].stride_bytes,
-               c.n_rows, own.scratch, s.scores + i * kGroupsAtOnce * kGroupRows,
+      multiply(w, 0, i, reinterpret_cast<const uint8_t*>(c.in[0].data), c.in[0].stride_bytes,
+               c.n_rows, own.scratch, s.scores + i * kChunkColumns,
                static_cast<size_t>(n_experts_));
     }
   }
@@ -326,21 +324,20 @@ class Moe final : public Op {
   // hidden = kind(gate * x) . (up * x): chunks of one expert's columns.
   void hidden(const StepContext& c, const Shared& s, const Own& own) const {
     const LoadedWeight &gate = *c.weights[kGate], &up = *c.weights[kUp];
-    constexpr size_t kPartStride = kGroupsAtOnce * kGroupRows;
     const auto f = static_cast<size_t>(f_);
     const int per_expert = n_chunks(gate), chunks = per_expert * s.active[n_experts_];
     for (int i = c.next_chunk(chunks); i >= 0; i = c.next_chunk(chunks)) {
       const int e = s.active[i / per_expert], chunk = i % per_expert;
       const auto first = static_cast<size_t>(s.starts[e]);
       const int n = s.starts[e + 1] - s.starts[e];
-      float* out = s.hidden + first * f + static_cast<size_t>(chunk) * kPartStride;
-      const Range columns = multiply(c, gate, e, chunk, s.x_gate + first * s.gate_stride,
+      float* out = s.hidden + first * f + static_cast<size_t>(chunk) * kChunkColumns;
+      const Range columns = multiply(gate, e, chunk, s.x_gate + first * s.gate_stride,
                                      s.gate_stride, n, own.scratch, out, f);
-      multiply(c, up, e, chunk, s.x_up + first * s.up_stride, s.up_stride, n, own.scratch, own.part,
-               kPartStride);
+      multiply(up, e, chunk, s.x_up + first * s.up_stride, s.up_stride, n, own.scratch, own.part,
+               kChunkColumns);
       for (int r = 0; r < n; ++r) {
         float* gate_row = out + static_cast<size_t>(r) * f;
-        float* up_row = own.part + static_cast<size_t>(r) * kPartStride;
+        float* up_row = own.part + static_cast<size_t>(r) * kChunkColumns;
         add_bias(c, kGateBias, e, f_, columns, gate_row);
         add_bias(c, kUpBias, e, f_, columns, up_row);
         glu_.run(c.kernels, gate_row, up_row, columns.size(), gate_row);
@@ -349,8 +346,7 @@ class Moe final : public Op {
   }
 
   void quantize(const StepContext& c, const Shared& s) const {
-    const auto type = static_cast<int>(c.weights[kDown]->type);
-    const ActFormat format = c.kernels.weight[type].act;
+    const ActFormat format = c.weights[kDown]->kernels->act;
     const Range pairs = even_part(c.n_rows * top_k_, c.thread, c.n_threads);
     for (int p = pairs.begin; p < pairs.end; ++p) {
       const auto i = static_cast<size_t>(p);
@@ -363,21 +359,20 @@ class Moe final : public Op {
   // to the same float.
   void combine(const StepContext& c, const Shared& s, const Own& own) const {
     const LoadedWeight& down = *c.weights[kDown];
-    constexpr size_t kPartStride = kGroupsAtOnce * kGroupRows;
     const int chunks = n_chunks(down);
     for (int i = c.next_chunk(chunks); i >= 0; i = c.next_chunk(chunks)) {
-      const int begin = i * static_cast<int>(kPartStride);
-      const int width = std::min(static_cast<int>(kPartStride), d_ - begin);
+      const int begin = i * kChunkColumns;
+      const int width = std::min(kChunkColumns, d_ - begin);
       for (int t = 0; t < c.n_rows; ++t) std::fill_n(c.out[t] + begin, width, 0.0F);
       for (int a = 0; a < s.active[n_experts_] && !c.stopped(); ++a) {
         const int e = s.active[a];
         const auto first = static_cast<size_t>(s.starts[e]);
         const int n = s.starts[e + 1] - s.starts[e];
-        multiply(c, down, e, i, s.h_down + first * s.down_stride, s.down_stride, n, own.scratch,
-                 own.part, kPartStride);
+        multiply(down, e, i, s.h_down + first * s.down_stride, s.down_stride, n, own.scratch,
+                 own.part, kChunkColumns);
         for (int r = 0; r < n; ++r) {
           const Pair& pair = s.pairs[first + static_cast<size_t>(r)];
-          float* part = own.part + static_cast<size_t>(r) * kPartStride;
+          float* part = own.part + static_cast<size_t>(r) * kChunkColumns;
           float* out = c.out[pair.token] + begin;
           add_bias(c, kDownBias, e, d_, {begin, begin + width}, part);
           c.kernels.scale(part, pair.share, width, part);

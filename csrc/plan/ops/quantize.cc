@@ -7,7 +7,7 @@
 namespace edgelm {
 namespace {
 
-constexpr const char* kFormatNames[kActFormatCount] = {"f32", "i8x32", "i8x256", "i16x32"};
+constexpr const char* kFormatNames[kActFormatCount] = {"f32", "i8x32", "i8x16", "i16x32"};
 
 // The rows of x as the kernels of some weight types read them.
 class Quantize final : public DerivedOp {

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "isa/avx2_float.h"

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "isa/scalar_float.h"
