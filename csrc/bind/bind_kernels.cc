@@ -80,10 +80,18 @@ void check_k(const char* what, QuantType type, int64_t k) {
         " weights, at most ", kMaxAxis);
 }
 
+const WeightKernels& weight_kernels(const KernelTable& table, QuantType type, bool exact) {
+  return (exact ? table.exact : table.weight)[static_cast<int>(type)];
+}
+
 class PackedMatrix {
  public:
-  PackedMatrix(const std::string& isa, const std::string& quant, const py::array& array, int64_t k)
-      : table_(kernels(isa)), type_(quant_named(quant)), k_(static_cast<int32_t>(k)) {
+  PackedMatrix(const std::string& isa, const std::string& quant, const py::array& array, int64_t k,
+               bool exact)
+      : table_(kernels(isa)),
+        type_(quant_named(quant)),
+        kernels_(weight_kernels(table_, type_, exact)),
+        k_(static_cast<int32_t>(k)) {
     check_k("PackedMatrix", type_, k);
     const Bytes rows = checked<Bytes>(array, "PackedMatrix: rows", "uint8");
     const size_t bytes = row_bytes(type_, k);
@@ -92,14 +100,14 @@ class PackedMatrix {
     check(rows.shape(0) > 0 && rows.shape(0) <= kMaxAxis, "PackedMatrix: it needs 1 to ", kMaxAxis,
           " rows, got ", rows.shape(0));
     n_ = rows.shape(0);
-    group_bytes_ = weight().group_bytes(k_);
+    group_bytes_ = kernels_.group_bytes(k_);
     groups_ = allocate(n_bytes());
     const uint8_t* from = rows.data();
     const Unlocked unlocked;
     split(n_groups(), usable_cores(), [&](int64_t begin, int64_t end, int) {
       for (int64_t g = begin; g < end; ++g) {
         const int64_t row = g * table_.group_rows;
-        weight().pack(from + row * bytes, bytes,
+        kernels_.pack(from + row * bytes, bytes,
                       static_cast<int32_t>(std::min<int64_t>(table_.group_rows, n_ - row)), k_, group(g));
       }
     });
@@ -112,7 +120,7 @@ class PackedMatrix {
   Floats unpack_row(int64_t row) const {
     check(row >= 0 && row < n_, "unpack_row: row ", row, " is not in [0, ", n_, ")");
     Floats out(k_);
-    weight().unpack_row(group(row / table_.group_rows), static_cast<int32_t>(row % table_.group_rows), k_,
+    kernels_.unpack_row(group(row / table_.group_rows), static_cast<int32_t>(row % table_.group_rows), k_,
                         out.mutable_data());
     return out;
   }
@@ -129,12 +137,12 @@ class PackedMatrix {
     const float* from = x.data();
     float* to = out.mutable_data();
     const Unlocked unlocked;
-    const Activations act(table_, weight().act, from, n_tokens, k_, n_threads);
+    const Activations act(table_, kernels_.act, from, n_tokens, k_, n_threads);
     const Buffer scratch = allocate(kMatmulScratchBytes * static_cast<size_t>(n_threads));
     split(n_groups(), n_threads, [&](int64_t begin, int64_t end, int thread) {
       if (begin == end) return;
       const int64_t row = begin * table_.group_rows;
-      weight().matmul({.groups = group(begin),
+      kernels_.matmul({.groups = group(begin),
                        .n_rows = static_cast<int32_t>(std::min(end * table_.group_rows, n_) - row),
                        .k = k_,
                        .act = act.bytes.get(),
@@ -157,12 +165,12 @@ class PackedMatrix {
          "'; expected 'auto', 'fused' or 'panel'");
   }
 
-  const WeightKernels& weight() const { return table_.weight[static_cast<int>(type_)]; }
   int64_t n_groups() const { return (n_ + table_.group_rows - 1) / table_.group_rows; }
   uint8_t* group(int64_t g) const { return groups_.get() + static_cast<size_t>(g) * group_bytes_; }
 
   const KernelTable& table_;
   QuantType type_;
+  const WeightKernels& kernels_;
   int32_t k_;
   int64_t n_ = 0;
   size_t group_bytes_ = 0;
@@ -179,13 +187,14 @@ void dequantize(const uint8_t* row, int64_t k, float* out) {
   }
 }
 
-Floats quantize(const std::string& isa, const std::string& quant, const py::array& array) {
+Floats quantize(const std::string& isa, const std::string& quant, const py::array& array,
+                bool exact) {
   const KernelTable& table = kernels(isa);
   const QuantType type = quant_named(quant);
   const Floats x = checked<Floats>(array, "quantize: x", "float32");
   const int64_t n_tokens = x.shape(0), k = x.shape(1);
   check_k("quantize", type, k);
-  const ActFormat format = table.weight[static_cast<int>(type)].act;
+  const ActFormat format = weight_kernels(table, type, exact).act;
   const Activations act(table, format, x.data(), n_tokens, k, 1);
   Floats out({n_tokens, k});
   for (int64_t t = 0; t < n_tokens; ++t) {
@@ -219,6 +228,7 @@ py::dict kernel_addresses(const std::string& isa) {
   };
   for (int i = 0; i < kQuantCount; ++i) {
     add(std::string("matmul-") + kQuants[i].name, table.weight[i].matmul);
+    add(std::string("matmul-exact-") + kQuants[i].name, table.exact[i].matmul);
     add(std::string("unpack_row-") + kQuants[i].name, table.weight[i].unpack_row);
   }
   add("quantize", table.quantize);
@@ -239,10 +249,12 @@ void kernel(py::module_& m) {
   m.def("cpu_features", &cpu_feature_names);
   m.def("usable_cores", &usable_cores);
   m.def("kernel_addresses", &kernel_addresses, py::arg("isa"));
-  m.def("quantize", &quantize, py::arg("isa"), py::arg("quant"), py::arg("x"));
+  m.def("quantize", &quantize, py::arg("isa"), py::arg("quant"), py::arg("x"),
+        py::arg("exact") = false);
   py::class_<PackedMatrix>(m, "PackedMatrix")
-      .def(py::init<const std::string&, const std::string&, const py::array&, int64_t>(),
-           py::arg("isa"), py::arg("quant"), py::arg("rows"), py::arg("k"))
+      .def(py::init<const std::string&, const std::string&, const py::array&, int64_t, bool>(),
+           py::arg("isa"), py::arg("quant"), py::arg("rows"), py::arg("k"),
+           py::arg("exact") = false)
       .def_property_readonly("n", &PackedMatrix::n)
       .def_property_readonly("k", &PackedMatrix::k)
       .def_property_readonly("n_bytes", &PackedMatrix::n_bytes)

@@ -82,7 +82,7 @@ py::tuple tuple_of(const Shape& shape) {
 }
 
 WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file,
-                      const std::string& name) {
+                      const std::string& name, bool exact) {
   WeightPtr& weight = self.weights[{file.get(), name}];
   if (weight != nullptr) return weight;
   const GgufTensor* tensor = file->find_tensor(name);
@@ -95,6 +95,7 @@ WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file,
   auto made = std::make_shared<Weight>();
   made->name = name;
   made->type = tensor->type;
+  made->exact = exact;
   for (int i = tensor->n_dims - 1; i >= 0; --i) {
     if (tensor->dims[i] < 1 || tensor->dims[i] > kMaxAxis) {
       fail(ErrorKind::kUnsupportedModel, part.path().filename().string(), ": tensor '", name,
@@ -272,7 +273,7 @@ void plan(py::module_& m) {
 
   py::class_<PyGraph, std::shared_ptr<PyGraph>>(m, "Graph")
       .def(py::init<>())
-      .def("weight", &file_weight, py::arg("file"), py::arg("name"))
+      .def("weight", &file_weight, py::arg("file"), py::arg("name"), py::arg("exact") = false)
       .def(
           "constant",
           [](const PyGraph&, const std::string& name, const Floats& array) {

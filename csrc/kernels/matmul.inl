@@ -205,7 +205,8 @@ void fused_matmul(const MatmulArgs& args) {
   const int n_groups = (args.n_rows + kGroupRows - 1) / kGroupRows;
   int g = 0;
   const auto turns = [&](int t, auto size) EDGELM_ALWAYS_INLINE {
-    fused_tile<W, decltype(size)::value, W::kStreams>(args, g, t);
+    constexpr int T = decltype(size)::value;
+    if constexpr (T <= kFewTokens) fused_tile<W, T, W::kStreams>(args, g, t);
   };
   if (args.n_tokens <= kFewTokens) {
     for (; g + W::kStreams <= n_groups; g += W::kStreams) for_tiles(args.n_tokens, turns);

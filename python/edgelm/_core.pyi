@@ -101,7 +101,7 @@ class Graph:
     """Ops in the order they were added. Shapes are checked by `add`, which raises ValueError."""
 
     def __init__(self) -> None: ...
-    def weight(self, file: GgufFile, name: str) -> Weight: ...
+    def weight(self, file: GgufFile, name: str, exact: bool = False) -> Weight: ...
     def constant(self, name: str, array: Floats) -> Weight: ...
     def input(self, name: str) -> Value:
         """ "tokens" or "positions"."""
@@ -215,7 +215,9 @@ def decode_rows(quant: str, rows: NDArray[np.uint8], k: int) -> Floats:
 class PackedMatrix:
     """N rows of K weights packed for one ISA."""
 
-    def __init__(self, isa: str, quant: str, rows: NDArray[np.uint8], k: int) -> None: ...
+    def __init__(
+        self, isa: str, quant: str, rows: NDArray[np.uint8], k: int, exact: bool = False
+    ) -> None: ...
     n: int
     k: int
     n_bytes: int
@@ -226,7 +228,7 @@ class PackedMatrix:
 def kernel_addresses(isa: str) -> dict[str, int]:
     """Where the code of each of an ISA's kernels starts, by kernel name."""
 
-def quantize(isa: str, quant: str, x: Floats) -> Floats:
+def quantize(isa: str, quant: str, x: Floats, exact: bool = False) -> Floats:
     """x as the kernels of that weight type see it: quantized, then decoded to floats again."""
 
 def clock_hz() -> float:

@@ -77,9 +77,12 @@ class Graph:
 
     # --- leaves -------------------------------------------------------------------------------
 
-    def weight(self, file: _core.GgufFile, name: str) -> Weight:
-        """A tensor of the file, loaded and packed by `compile`."""
-        return self._native.weight(file, name)
+    def weight(self, file: _core.GgufFile, name: str, exact: bool = False) -> Weight:
+        """A tensor of the file, loaded and packed by `compile`.
+
+        exact: multiplied by 16-bit activations even where 8-bit ones are faster.
+        """
+        return self._native.weight(file, name, exact)
 
     def constant(self, name: str, array: NDArray[np.floating]) -> Weight:
         """A float32 vector computed in Python, such as RoPE's inverse frequencies."""

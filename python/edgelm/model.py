@@ -17,7 +17,7 @@ from .graph import CancelFlag, Graph, KvCache, Plan
 from .memory import check_activations_fit, check_cache_fits, physical_bytes
 from .meta import Meta
 from .tokenizer import Tokenizer
-from .weights import Weights
+from .weights import EXACT, Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,6 +84,7 @@ def open_network(
     n_threads: int | None = None,
     n_batch: int = 512,
     kv_type: str = "f16",
+    activations: str = "auto",
 ) -> Network:
     """Load a GGUF file: read its header, write its graph, pack its weights.
 
@@ -93,11 +94,13 @@ def open_network(
     """
     if kv_type not in KV_TYPES:
         raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")
+    if activations not in EXACT:
+        raise ValueError(f"activations is {activations!r}; expected one of {', '.join(EXACT)}.")
     file = open_gguf(Path(path))
     meta = Meta(file, n_ctx)
     tokenizer = Tokenizer(file)
     graph = Graph()
-    logits = build(graph, meta, Weights(file, graph))
+    logits = build(graph, meta, Weights(file, graph, activations))
     graph.output("logits", logits)
     vocab_size = logits.width
     if vocab_size < tokenizer.vocab_size:

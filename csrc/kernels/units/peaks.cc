@@ -14,7 +14,8 @@ namespace {
 int64_t u8s8(int64_t turns) {
   alignas(64) const uint8_t bytes[kLineBytes] = {};
   Bytes4 w = load_bytes(bytes);
-  alignas(64) const int8_t q[16] = {};
+  int8_t q[16];
+  for (int j = 0; j < 16; j += 8) __builtin_memcpy(q + j, &turns, 8);
   const Acts x = load_acts(q);
   for (int64_t i = 0; i < turns; ++i) {
     unroll<8>([&](auto) __attribute__((always_inline)) {
@@ -41,19 +42,21 @@ int64_t i16(int64_t turns) {
   return turns * 8 * 2 * kGroupRows;
 }
 
+// As many chains as hide the latency of four to five cycles on two ports.
 int64_t f32(int64_t turns) {
+  constexpr int kChains = kTile == 4 ? 5 : 10;
   const float one = 1;
   Floats1 x = broadcast_f32(&one);
   pin(x);
-  const Floats1 zero = zero_f32();
-  Floats1 c[5] = {zero, zero, zero, zero, zero};
+  Floats1 c[kChains];
+  unroll<kChains>([&](auto j) __attribute__((always_inline)) { c[j.value] = zero_f32(); });
   for (int64_t i = 0; i < turns; ++i) {
-    unroll<5>([&](auto j) __attribute__((always_inline)) {
+    unroll<kChains>([&](auto j) __attribute__((always_inline)) {
       c[j.value] = fma(x, x, c[j.value]);
       pin(c[j.value]);
     });
   }
-  return turns * 5 * kGroupRows;
+  return turns * kChains * kGroupRows;
 }
 
 // Four streams at once, which memory serves faster than one; n is a multiple of 256.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-LOAD_OPTIONS = ("n_ctx", "n_threads", "n_batch", "kv_type")
+LOAD_OPTIONS = ("n_ctx", "n_threads", "n_batch", "kv_type", "activations")
 # Keyword arguments of generate(): the names that llama.cpp's users know, the default, a remark.
 NUMBERS = (
     (("--max-tokens", "-n", "--n-predict"), 256, "tokens at most"),
@@ -49,6 +49,11 @@ def add_load_options(
         help="prompt tokens computed together (512)",
     )
     loading.add_argument("--kv-type", choices=("f16", "q8_0"), help="of the KV cache (f16)")
+    loading.add_argument(
+        "--activations",
+        choices=("auto", "int8", "int16"),
+        help="what Q8_0 and IQ4 weights are multiplied with (auto)",
+    )
 
 
 def add_generate_options(parser: argparse.ArgumentParser) -> None:
