@@ -19,11 +19,35 @@ TINY = 2.0**-110  # activations below this count as zero
 N_TOKENS = (1, 2, 3, 4, 5, 8, 16, 17, 40)
 FORMS = ("auto", "fused", "panel")
 
-KERNELS = [pytest.param(quant, isa, id=f"matmul-{quant}-{isa}") for quant in QUANTS for isa in ISAS]
+
+class Exact(str):
+    """An ISA's kernels for 16-bit activations."""
+
+
+# Types whose weights multiply activations of 16 bits where that is asked, or free.
+EXACT_QUANTS = ("q8_0", "iq4_nl", "iq4_xs")
 INTEGER_QUANTS = [quant for quant in QUANTS if reference.WEIGHTS[quant] > 1]
-INTEGER_KERNELS = [
-    pytest.param(quant, isa, id=f"matmul-{quant}-{isa}") for quant in INTEGER_QUANTS for isa in ISAS
-]
+
+
+def kernels(quants):
+    """(quant, ISA) of every matmul kernel."""
+    for quant in quants:
+        for isa in ISAS:
+            yield pytest.param(quant, isa, id=f"matmul-{quant}-{isa}")
+            if quant in EXACT_QUANTS:
+                yield pytest.param(quant, Exact(isa), id=f"matmul-{quant}-{isa}-exact")
+
+
+def packed(isa, quant, rows, k):
+    return core.PackedMatrix(isa, quant, rows, k, exact=isinstance(isa, Exact))
+
+
+def quantized(isa, quant, x):
+    return core.quantize(isa, quant, x, exact=isinstance(isa, Exact))
+
+
+KERNELS = list(kernels(QUANTS))
+INTEGER_KERNELS = list(kernels(INTEGER_QUANTS))
 
 SHAPES = {
     1: [(1, 1), (3, 172), (17, 64), (33, 577), (40, 4352)],
@@ -31,10 +55,9 @@ SHAPES = {
     256: [(1, 256), (7, 512), (33, 1024), (40, 4352)],
 }
 SHAPED = [
-    pytest.param(quant, isa, n, k, id=f"matmul-{quant}-{isa}-{n}x{k}")
-    for quant in QUANTS
-    for isa in ISAS
-    for n, k in SHAPES[reference.WEIGHTS[quant]]
+    pytest.param(*kernel.values, n, k, id=f"{kernel.id}-{n}x{k}")
+    for kernel in KERNELS
+    for n, k in SHAPES[reference.WEIGHTS[kernel.values[0]]]
 ]
 
 
@@ -61,7 +84,7 @@ def half_step(quant, x):
 
 def assert_exact(quant, isa, rows, x, out):
     """out is w . quantize(x) up to float32 rounding."""
-    seen = core.quantize(isa, quant, x).astype(np.float64)
+    seen = quantized(isa, quant, x).astype(np.float64)
     want = seen @ reference.decode(quant, rows).T
     scale = np.abs(seen) @ reference.magnitude(quant, rows).T
     worst = np.abs(out - want) - rounding(quant, x.shape[1]) * scale - 1e-37
@@ -81,7 +104,7 @@ def assert_accurate(quant, rows, x, out):
 @pytest.mark.parametrize(("quant", "isa", "n", "k"), SHAPED)
 def test_matmul_is_the_product(quant, isa, n, k, rng):
     rows, x = reference.random_rows(rng, quant, n, k), activations(rng, 40, k)
-    out = core.PackedMatrix(isa, quant, rows, k).matmul(x)
+    out = packed(isa, quant, rows, k).matmul(x)
     assert out.shape == (40, n)
     assert_exact(quant, isa, rows, x, out)
     assert_accurate(quant, rows, x, out)
@@ -100,7 +123,7 @@ def test_one_wrong_bit_is_caught(quant, isa, rng):
         moved = np.abs(core.decode_rows(quant, wrong, k) - values)
         if 0.02 < moved.max() / np.abs(values).max() < 10:
             break
-    out = core.PackedMatrix(isa, quant, wrong, k).matmul(x)
+    out = packed(isa, quant, wrong, k).matmul(x)
     with pytest.raises(AssertionError):
         assert_exact(quant, isa, rows, x, out)
 
@@ -109,7 +132,7 @@ def test_one_wrong_bit_is_caught(quant, isa, rng):
 def test_a_row_has_the_same_bits_in_every_call(quant, isa, n, k, rng):
     """Whatever the form, the tokens beside it, the threads and the rows packed together."""
     rows, x = reference.random_rows(rng, quant, n, k), activations(rng, 40, k)
-    whole = core.PackedMatrix(isa, quant, rows, k)
+    whole = packed(isa, quant, rows, k)
     want = whole.matmul(x)
 
     def same(out, part):
@@ -124,7 +147,7 @@ def test_a_row_has_the_same_bits_in_every_call(quant, isa, n, k, rng):
         same(whole.matmul(x[7:8], n_threads=n_threads), want[7:8])
     for cut in {n // 3, n // 2, n - 1} - {0}:
         for part in (slice(0, cut), slice(cut, n)):
-            split = core.PackedMatrix(isa, quant, rows[part], k)
+            split = packed(isa, quant, rows[part], k)
             same(split.matmul(x[:5]), np.ascontiguousarray(want[:5, part]))
 
 
@@ -138,6 +161,24 @@ def test_a_large_matrix(quant, rng):
     assert_exact(quant, ISAS[0], rows, x, out)
     assert np.array_equal(matrix.matmul(x[:1]), out[:1])
     assert np.array_equal(matrix.matmul(x, "fused"), out)
+
+
+FUSED = [isa for isa in ISAS if isa in ("avx2", "avxvnni", "avx512vnni")]
+TWICE_ROUNDED = [isa for isa in ISAS if isa in ("scalar", "scalar_wide")]
+
+
+@pytest.mark.parametrize("quant", QUANTS)
+def test_isas_agree_bit_by_bit(quant, rng):
+    """All that sum integers exactly and then floats in one order, with fma or without.
+
+    8-bit activations for Q8_0 and IQ4 are a choice of the wide ones; 16-bit ones all have.
+    """
+    rows, x = reference.random_rows(rng, quant, 33, 1024), activations(rng, 9, 1024)
+    kind = Exact if quant in EXACT_QUANTS else str
+    for isas in (FUSED, TWICE_ROUNDED):
+        outs = [packed(kind(isa), quant, rows, 1024).matmul(x) for isa in isas]
+        for out in outs[1:]:
+            assert np.array_equal(out.view(np.uint32), outs[0].view(np.uint32))
 
 
 # --- extremes ----------------------------------------------------------------------------------
@@ -159,7 +200,7 @@ def test_matmul_at_the_extremes(quant, isa, rng):
     with_rows = np.sign(reference.decode(quant, rows)).astype(np.float32)
     x = np.concatenate([sign_patterns(rng, k), with_rows[:: max(1, len(rows) // 16)]])
     x = np.concatenate([x, -x]) * np.float32(0.7)
-    matrix = core.PackedMatrix(isa, quant, rows, k)
+    matrix = packed(isa, quant, rows, k)
     want = matrix.matmul(x)
     assert np.isfinite(want).all()
     assert_exact(quant, isa, rows, x, want)
@@ -206,7 +247,7 @@ def test_unpack_row_is_exact(quant, isa, rng):
     rows = np.concatenate(
         [reference.random_rows(rng, quant, 18, k), reference.extreme_rows(quant, k)]
     )
-    matrix = core.PackedMatrix(isa, quant, rows, k)
+    matrix = packed(isa, quant, rows, k)
     want = core.decode_rows(quant, rows, k)
     for row in range(len(rows)):
         got = matrix.unpack_row(row)
@@ -222,7 +263,7 @@ def test_activations_are_no_less_accurate_than_llama_cpps(quant, isa, rng):
     for x in (rng.standard_normal((64, 1024)), rng.standard_t(3, (64, 1024)) * 30):
         x = x.astype(np.float32)
         theirs = ggml_oracle.quantize_activations(ggml_oracle.activation_type(quant), x)
-        ours = core.quantize(isa, quant, x)
+        ours = quantized(isa, quant, x)
         ours, theirs = (np.sqrt(np.mean((seen - np.float64(x)) ** 2)) for seen in (ours, theirs))
         assert ours <= 1.001 * theirs
 
@@ -232,7 +273,7 @@ def test_activations_round_to_the_nearest_step(quant, isa, rng):
     x = activations(rng, 20, 1024)
     x[3] *= 1e30
     x[4] *= 1e-30
-    seen = core.quantize(isa, quant, x).astype(np.float64)
+    seen = quantized(isa, quant, x).astype(np.float64)
     assert np.all(np.abs(seen - x) <= half_step(quant, x) * (1 + 1e-5))
 
 
@@ -244,7 +285,7 @@ def test_subnormal_activations_stay_finite(quant, isa, rng):
     x[2] = 1e-45
     x[3, ::2] = 0
     x[4, 256:] = 1
-    out = core.PackedMatrix(isa, quant, rows, 512).matmul(x)
+    out = packed(isa, quant, rows, 512).matmul(x)
     assert np.isfinite(out).all()
     assert not out[1].any()
     assert_accurate(quant, rows, x, out)
@@ -255,7 +296,7 @@ def test_subnormal_activations_stay_finite(quant, isa, rng):
 def test_non_finite_activations_show_and_stay_in_their_row(quant, isa, bad, rng):
     k = 1024
     rows, x = reference.random_rows(rng, quant, 33, k), activations(rng, 20, k)
-    matrix = core.PackedMatrix(isa, quant, rows, k)
+    matrix = packed(isa, quant, rows, k)
     clean = matrix.matmul(x)
     for position in (0, 31, 517, k - 1):
         spoilt = x.copy()
@@ -277,7 +318,7 @@ def test_damaged_weights_stay_in_their_row(quant, isa, rng):
     if quant == "mxfp4":  # has no NaN: 12 * 2^127 is infinite
         rows[damaged, :: reference.DTYPES[quant].itemsize] = 0xFF
     x = activations(rng, 17, k)
-    matrix = core.PackedMatrix(isa, quant, rows, k)
+    matrix = packed(isa, quant, rows, k)
     sound = np.delete(np.arange(48), damaged)
     for form in ("fused", "panel"):
         out = matrix.matmul(x, form)
@@ -312,7 +353,7 @@ def test_packed_matrix_says_what_it_is(rng):
 def test_packed_matrix_refuses(arguments, message):
     isa, quant, shape, k = arguments
     with pytest.raises(ValueError, match=message):
-        core.PackedMatrix(isa, quant, np.zeros(shape, np.uint8), k)
+        packed(isa, quant, np.zeros(shape, np.uint8), k)
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,9 @@ py::dict kernel_addresses(const std::string& isa) {
   };
   for (int i = 0; i < kQuantCount; ++i) {
     add(std::string("matmul-") + kQuants[i].name, table.weight[i].matmul);
-    add(std::string("matmul-exact-") + kQuants[i].name, table.exact[i].matmul);
+    if (table.exact[i].matmul != table.weight[i].matmul) {
+      add(std::string("matmul-exact-") + kQuants[i].name, table.exact[i].matmul);
+    }
     add(std::string("unpack_row-") + kQuants[i].name, table.weight[i].unpack_row);
   }
   add("quantize", table.quantize);

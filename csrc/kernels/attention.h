@@ -26,6 +26,9 @@ constexpr size_t kv_tile_bytes(KvType type, int head_width) {
   return kPageTokens * (type == KvType::kF16 ? 2 * c : c + 2 * scales);
 }
 
+// The most floats that an ISA has in a vector; widths are rounded up to it where scratch is sized.
+inline constexpr int kMaxLanes = 16;
+
 // One token's key and value of one head, (C) each, on their way to slot `slot` of a page's tiles.
 struct KvStore {
   KvType type;
@@ -75,8 +78,9 @@ struct AttentionArgs {
 };
 
 constexpr size_t attention_scratch_floats(int rows, int head_width) {
-  const size_t r = static_cast<size_t>(rows), c = static_cast<size_t>(head_width);
-  return r * (3 * c + kAttentionBlock + 8) + 16 * (c + kPageTokens);
+  const size_t r = static_cast<size_t>(rows);
+  const size_t c = static_cast<size_t>((head_width + kMaxLanes - 1) / kMaxLanes * kMaxLanes);
+  return r * (3 * c + kAttentionBlock + 8) + 2 * kMaxLanes * (c + kPageTokens);
 }
 
 // The slots [begin, end) that the query at `position` sees.

@@ -28,6 +28,11 @@ struct F16Columns {
     __builtin_prefetch(here + ahead);
   }
   Floats load(int32_t i, int32_t v) const { return load_f16(data + i * stride + v * kLanes); }
+  Floats load_first(int32_t i, int32_t n) const {
+    uint16_t half[kLanes] = {};
+    __builtin_memcpy(half, data + i * stride, static_cast<size_t>(n) * sizeof(uint16_t));
+    return load_f16(half);
+  }
 };
 struct Q8KeyColumns {  // a scale for 32 rows of each column
   const int8_t* data;
@@ -54,6 +59,21 @@ struct Q8ValueColumns {  // a scale for 32 columns of each row
     return load_i8(data + static_cast<size_t>(i) * width + c) *
            splat_f16(scales + i * n_scales + c / kKvScaleWidth);
   }
+  Floats load_first(int32_t i, int32_t n) const {
+    int8_t q[kLanes] = {};
+    __builtin_memcpy(q, data + static_cast<size_t>(i) * width + column, static_cast<size_t>(n));
+    return load_i8(q) * splat_f16(scales + i * n_scales + column / kKvScaleWidth);
+  }
+};
+
+// The first n < kLanes columns of B; the vector's other lanes are 0. For the last columns of a head
+// whose width is no multiple of the lanes.
+template <class B>
+struct FirstColumns {
+  B columns;
+  int32_t n;
+  void fetch(int32_t, int32_t) const {}
+  Floats load(int32_t i, int32_t) const { return columns.load_first(i, n); }
 };
 
 // A page's tile, and where the next one is.

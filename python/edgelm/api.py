@@ -17,6 +17,7 @@ from .errors import TemplateError
 from .generate import Generation, Stream
 from .hub import resolve
 from .model import KV_TYPES, Network, open_network
+from .weights import EXACT
 from .options import OptionArguments, Options, boolean, integer, suggests_names, takes_options
 from .scoring import Perplexity
 from .session import Session, decode_batch

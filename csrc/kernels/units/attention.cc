@@ -35,10 +35,13 @@ struct Tile {
   int32_t row, n, begin, end;
 };
 
+static_assert(kLanes <= kMaxLanes && kPageTokens % kLanes == 0 && kHeadWidthUnit % 4 == 0);
+
 // One call's sizes and its scratch memory.
 struct Task {
   const AttentionArgs& a;
   int32_t rows, c, n_tiles, tile_rows;
+  int32_t width;  // C in whole vectors: the stride of sums
   bool panels;
   float *q, *scores, *panel;
   float *sums, *greatest, *total;                          // of one block, a row each
@@ -49,14 +52,15 @@ struct Task {
       : a(args), rows(args.n_tokens * args.n_heads), c(args.head_width) {
     n_tiles = (rows + kTileRows - 1) / kTileRows;
     tile_rows = (rows + n_tiles - 1) / n_tiles;
+    width = (c + kLanes - 1) / kLanes * kLanes;
     panels = rows > kDirectRows;
     float* next = args.scratch;
     const auto take = [&](int32_t n) { return (next += n) - n; };
     panel = take(kPanel * (c > kPageTokens ? c : kPageTokens));
     scores = take(rows * kAttentionBlock);
     q = take(rows * c);
-    sums = take(rows * c);
-    running_sums = take(rows * c);
+    sums = take(rows * width);
+    running_sums = take(rows * width);
     greatest = take(rows);
     total = take(rows);
     running_greatest = take(rows);
@@ -129,7 +133,9 @@ void score_page(const Task& task, int32_t page, Columns columns) {
   }
   task.each_tile(page, [&](const Tile& t, int32_t begin, int32_t end) {
     with_rows(t.n, [&]<int R>() {
-      constexpr int V = R == 1 ? 8 : R <= 3 ? 4 : 2;  // enough chains to hide the latency of fma
+      // Enough chains to hide the latency of fma, within a page.
+      constexpr int kMost = kPageTokens / kLanes, kWanted = R == 1 ? 8 : R <= 3 ? 4 : 2;
+      constexpr int V = kWanted < kMost ? kWanted : kMost;
       for (int32_t key = begin / (V * kLanes) * (V * kLanes); key < end; key += V * kLanes) {
         outer<R, V, 1, R, false>(task.q + t.row * task.c, columns(0, key), task.c,
                                  scores + t.row * kAttentionBlock + key, kAttentionBlock);
@@ -142,23 +148,28 @@ void score_page(const Task& task, int32_t page, Columns columns) {
 template <class Columns>
 void sum_page(const Task& task, int32_t page, Columns columns) {
   const float* weights = task.scores + page * kPageTokens;
-  const int32_t c = task.c;
+  const int32_t c = task.c, whole = c / kLanes * kLanes, width = task.width;
+  using Last = FirstColumns<decltype(columns(0, 0))>;
   if (task.panels) {
     for (int32_t column = 0; column < c; column += kPanel) {
-      const bool whole = column + kPanel <= c;
+      const bool two = column + kLanes < c;
       bool ready = false;
       task.each_tile(page, [&](const Tile& t, int32_t begin, int32_t end) {
-        if (!ready) {
-          if (whole) copy_columns<2>(columns(0, column), kPageTokens, task.panel);
-          if (!whole) copy_columns<1>(columns(0, column), kPageTokens, task.panel);
+        for (int32_t v = 0; v < 2 && !ready; ++v) {
+          const int32_t at = column + v * kLanes;
+          float* panel = task.panel + v * kLanes;
+          if (at < whole) copy_columns<1>(columns(0, at), kPageTokens, panel);
+          if (at >= whole && at < c) {
+            copy_columns<1>(Last{columns(0, at), c - at}, kPageTokens, panel);
+          }
         }
         ready = true;
         with_rows(t.n, [&]<int R>() {
           const float* w = weights + t.row * kAttentionBlock + begin;
           const F32Columns v{task.panel + begin * kPanel, kPanel};
-          float* out = task.sums + t.row * c + column;
-          if (whole) outer<R, 2, kAttentionBlock, 1, true>(w, v, end - begin, out, c);
-          if (!whole) outer<R, 1, kAttentionBlock, 1, true>(w, v, end - begin, out, c);
+          float* out = task.sums + t.row * width + column;
+          if (two) outer<R, 2, kAttentionBlock, 1, true>(w, v, end - begin, out, width);
+          if (!two) outer<R, 1, kAttentionBlock, 1, true>(w, v, end - begin, out, width);
         });
       });
     }
@@ -166,19 +177,23 @@ void sum_page(const Task& task, int32_t page, Columns columns) {
   }
   task.each_tile(page, [&](const Tile& t, int32_t begin, int32_t end) {
     with_rows(t.n, [&]<int R>() {
-      const float* w = weights + t.row * kAttentionBlock;
-      float* out = task.sums + t.row * c;
+      const float* w = weights + t.row * kAttentionBlock + begin;
+      float* out = task.sums + t.row * width;
       int32_t column = 0;
       const auto run = [&]<int V>() {
         for (; column + V * kLanes <= c; column += V * kLanes) {
-          outer<R, V, kAttentionBlock, 1, true>(w + begin, columns(begin, column), end - begin,
-                                                out + column, c);
+          outer<R, V, kAttentionBlock, 1, true>(w, columns(begin, column), end - begin,
+                                                out + column, width);
         }
       };
       if constexpr (R == 1) run.template operator()<8>();
       if constexpr (R <= 3) run.template operator()<4>();
       run.template operator()<2>();
       run.template operator()<1>();
+      if (column < c) {
+        const Last last{columns(begin, column), c - column};
+        outer<R, 1, kAttentionBlock, 1, true>(w, last, end - begin, out + column, width);
+      }
     });
   });
 }
@@ -262,7 +277,7 @@ void sum_block(const Task& task, int32_t block) {
     const Tile& t = task.tiles[i];
     for (int32_t row = t.row; row < t.row + t.n; ++row) softmax(task, start, t, row);
   }
-  __builtin_memset(task.sums, 0, static_cast<size_t>(task.rows) * c * sizeof(float));
+  __builtin_memset(task.sums, 0, static_cast<size_t>(task.rows * task.width) * sizeof(float));
   const bool more = block + 1 < a.end_block;
   const uint8_t* keys = more ? a.pages[(block + 1) * kPagesPerBlock] + a.k_offset : nullptr;
   each_page(task, block, a.v_offset, keys, [&](int32_t page, Tiles t) {
@@ -283,8 +298,14 @@ void merge(int32_t c, float* into_sums, float& into_greatest, float& into_total,
   if (greatest == -__builtin_inff()) return;
   const float top = greatest > into_greatest ? greatest : into_greatest;
   const float keep = exp(splat(into_greatest - top))[0], take = exp(splat(greatest - top))[0];
-  for (int32_t i = 0; i < c; i += kLanes) {
+  int32_t i = 0;
+  for (; i + kLanes <= c; i += kLanes) {
     store(into_sums + i, fma(load(into_sums + i), splat(keep), load(sums + i) * take));
+  }
+  if (i < c) {
+    const int32_t n = c - i;
+    const Floats before = load_first(into_sums + i, n), more = load_first(sums + i, n);
+    store_first(into_sums + i, n, fma(before, splat(keep), more * take));
   }
   into_total = into_total * keep + total * take;
   into_greatest = top;
@@ -301,14 +322,18 @@ void finish(const AttentionArgs& a, int32_t row, const float* sums, float greate
     total = total * keep + exp(splat(a.sinks[head] - top))[0];
   }
   const float factor = keep / total;
-  for (int32_t i = 0; i < a.head_width; i += kLanes) store(out + i, load(sums + i) * factor);
+  int32_t i = 0;
+  for (; i + kLanes <= a.head_width; i += kLanes) store(out + i, load(sums + i) * factor);
+  if (i < a.head_width) {
+    store_first(out + i, a.head_width - i, load_first(sums + i, a.head_width - i) * factor);
+  }
 }
 
 void attention(const AttentionArgs& a) {
   const Task task(a);
   const int32_t c = task.c;
   pack_queries(task);
-  __builtin_memset(task.running_sums, 0, static_cast<size_t>(task.rows) * c * sizeof(float));
+  __builtin_memset(task.running_sums, 0, static_cast<size_t>(task.rows * task.width) * sizeof(float));
   for (int32_t row = 0; row < task.rows; ++row) {
     task.running_greatest[row] = -__builtin_inff();
     task.running_total[row] = 0;
@@ -317,9 +342,9 @@ void attention(const AttentionArgs& a) {
   for (int32_t block = a.first_block; block < a.end_block; ++block) {
     sum_block(task, block);
     for (int32_t row = 0; row < task.rows; ++row) {
-      const float* sums = task.sums + row * c;
+      const float* sums = task.sums + row * task.width;
       if (a.partials == nullptr) {
-        merge(c, task.running_sums + row * c, task.running_greatest[row], task.running_total[row],
+        merge(c, task.running_sums + row * task.width, task.running_greatest[row], task.running_total[row],
               sums, task.greatest[row], task.total[row]);
       } else {
         __builtin_memcpy(partial, sums, static_cast<size_t>(c) * sizeof(float));
@@ -331,7 +356,7 @@ void attention(const AttentionArgs& a) {
   }
   if (a.partials != nullptr) return;
   for (int32_t row = 0; row < task.rows; ++row) {
-    finish(a, row, task.running_sums + row * c, task.running_greatest[row],
+    finish(a, row, task.running_sums + row * task.width, task.running_greatest[row],
            task.running_total[row]);
   }
 }

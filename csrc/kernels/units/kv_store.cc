@@ -28,12 +28,16 @@ void store_kv(const KvStore& s) {
   if (s.type == KvType::kF16) {
     auto* keys = reinterpret_cast<uint16_t*>(s.k_tile) + s.slot;
     auto* values = reinterpret_cast<uint16_t*>(s.v_tile) + s.slot * c;
-    for (int32_t i = 0; i < c; i += kLanes) {
+    int32_t i = 0;
+    const auto part = [&](int32_t n, Floats k, Floats v) {
       uint16_t half[kLanes];
-      store_f16(half, load(s.k + i));
-      for (int32_t j = 0; j < kLanes; ++j) keys[(i + j) * kPageTokens] = half[j];
-      store_f16(values + i, load(s.v + i));
-    }
+      store_f16(half, k);
+      for (int32_t j = 0; j < n; ++j) keys[(i + j) * kPageTokens] = half[j];
+      store_f16(half, v);
+      __builtin_memcpy(values + i, half, static_cast<size_t>(n) * sizeof(uint16_t));
+    };
+    for (; i + kLanes <= c; i += kLanes) part(kLanes, load(s.k + i), load(s.v + i));
+    if (i < c) part(c - i, load_first(s.k + i, c - i), load_first(s.v + i, c - i));
     return;
   }
   const int32_t n_scales = kv_scales(c);
