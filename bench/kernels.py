@@ -22,12 +22,15 @@ N_THREADS = min(2, core.usable_cores())
 
 # Which peak bounds a type's arithmetic.
 FORM = dict.fromkeys(QUANTS, "u8s8")
-FORM |= dict.fromkeys(("q8_0", "iq4_nl", "iq4_xs"), "i16")
+NARROW = ISA in ("avx2", "scalar")  # where weights of 8 bits multiply activations of 16
+FORM |= dict.fromkeys(("q8_0", "iq4_nl", "iq4_xs"), "i16" if NARROW else "u8s8")
 FORM |= dict.fromkeys(("f32", "f16", "bf16"), "f32")
 
 # MAC per cycle of a GEMM whose panel stays in cache, one core.
 GEMM_GATES = dict.fromkeys(("q3_k", "q5_k", "q6_k", "q4_0", "q4_1", "q5_0"), 32)
 GEMM_GATES |= {"q4_k": 35, "q8_0": 21}
+if ISA == "avx512vnni":
+    GEMM_GATES |= {"q4_k": 47, "q6_k": 40, "q8_0": 48, "q3_k": 44}
 # Share of the read bandwidth of a GEMV over 1 GiB on two threads.
 GEMV_GATES = dict.fromkeys(("q4_k", "q6_k", "q8_0", "q5_0", "q4_1"), 0.88) | {"q3_k": 0.75}
 

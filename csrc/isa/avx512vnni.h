@@ -2,15 +2,10 @@
 
 // AVX-512 F, BW, VL and VNNI: a line is one register, and there are 32 of them. The contract is in
 // isa/scalar_lines.h.
-// g++ 12 takes what its own header leaves undefined for an error.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 #include <cstddef>
 #include <cstdint>
 
+#include "isa/avx512.h"
 #include "isa/inline.h"
 
 namespace edgelm {

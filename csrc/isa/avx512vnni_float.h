@@ -1,12 +1,9 @@
 #pragma once
 
 // Vectors of float32 for AVX-512; the contract is in isa/scalar_float.h.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12, of its own header
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-
 #include <cstdint>
+
+#include "isa/avx512.h"
 
 namespace edgelm {
 
