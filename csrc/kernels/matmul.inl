@@ -154,10 +154,15 @@ void fused_tile(const MatmulArgs& args, int first, int t0) {
     if (r == n_records - static_cast<int>(kPrefetch / W::kRecordBytes)) {
       ahead += (kGroups - 1) * stride;
     }
-    for (size_t g = 0; g < kGroups; ++g) {
+    const auto turn = [&](size_t g) EDGELM_ALWAYS_INLINE {
       const Later later = {records + ahead + g * (W::kRecordBytes / kGroups), stride, kGroups};
       const typename W::Packed source(records + g * stride, later);
       W::template accumulate<T>(source, act, args.act_stride, c[g]);
+    };
+    if constexpr (W::Block::kBlock == 1) {  // sums stay in registers
+      unroll<kGroups>([&](auto g) EDGELM_ALWAYS_INLINE { turn(g.value); });
+    } else {
+      for (size_t g = 0; g < kGroups; ++g) turn(g);
     }
     records += W::kRecordBytes;
     act += W::kActBytes;

@@ -15,7 +15,9 @@ struct FloatWeight {
   static constexpr ActFormat kAct = ActFormat::kF32;
   static constexpr size_t kActBytes = sizeof(ActF32);
   static constexpr size_t kRecordBytes = kGroupRows * sizeof(Value), kPanelBytes = kLineBytes;
-  static constexpr int kPanelWeights = 1024, kFusedTokens = 63, kStreams = 1;
+  static constexpr int kPanelWeights = 1024, kFusedTokens = 63;
+  // A token is one chain of fma a register: as many groups in turns as there are registers for.
+  static constexpr int kStreams = kTile < 8 ? 2 : 4;
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
     __builtin_memcpy(record, rows, kRecordBytes);
@@ -34,7 +36,11 @@ struct FloatWeight {
     const uint8_t* p;
     Later later;
     EDGELM_INLINE Packed(const uint8_t* record, Later next) : p(record), later(next) {}
-    EDGELM_INLINE void fetch() const { later.fetch(0, kBytes); }
+    // The group's own later record: `later` begins at 1/n of one for each group in turn.
+    EDGELM_INLINE void fetch() const {
+      const size_t turn = reinterpret_cast<uintptr_t>(later.part) / (kBytes / later.n) % later.n;
+      prefetch(later.part + turn * later.stride);
+    }
     EDGELM_INLINE Floats1 weights() const { return load(p); }
   };
   struct Expanded {

@@ -17,10 +17,10 @@ from .errors import TemplateError
 from .generate import Generation, Stream
 from .hub import resolve
 from .model import KV_TYPES, Network, open_network
-from .weights import EXACT
 from .options import OptionArguments, Options, boolean, integer, suggests_names, takes_options
 from .scoring import Perplexity
 from .session import Session, decode_batch
+from .weights import EXACT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
