@@ -206,7 +206,7 @@ def test_sessions(model, calls):
     check(model)
 
 
-LOAD = ("n_ctx", "n_parallel", "n_threads", "n_batch", "kv_type")
+LOAD = ("n_ctx", "n_parallel", "n_threads", "n_batch", "kv_type", "activations")
 
 
 @settings(steady, max_examples=60)

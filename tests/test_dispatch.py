@@ -136,6 +136,7 @@ def test_a_processor_without_avx(tiny):
     assert done.returncode == 0, done.stderr
     refusal, answer = done.stdout.splitlines()
     assert refusal == (
-        "EDGELM_ISA: this processor cannot run the kernels of ISA 'avx2'; usable here: scalar, scalar_wide"
+        "EDGELM_ISA: this processor cannot run the kernels of ISA 'avx2'; "
+        "usable here: scalar, scalar_wide"
     )
     assert answer == run(tiny, "scalar").stdout.strip()

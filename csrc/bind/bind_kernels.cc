@@ -108,7 +108,8 @@ class PackedMatrix {
       for (int64_t g = begin; g < end; ++g) {
         const int64_t row = g * table_.group_rows;
         kernels_.pack(from + row * bytes, bytes,
-                      static_cast<int32_t>(std::min<int64_t>(table_.group_rows, n_ - row)), k_, group(g));
+                      static_cast<int32_t>(std::min<int64_t>(table_.group_rows, n_ - row)), k_,
+                      group(g));
       }
     });
   }
@@ -120,8 +121,8 @@ class PackedMatrix {
   Floats unpack_row(int64_t row) const {
     check(row >= 0 && row < n_, "unpack_row: row ", row, " is not in [0, ", n_, ")");
     Floats out(k_);
-    kernels_.unpack_row(group(row / table_.group_rows), static_cast<int32_t>(row % table_.group_rows), k_,
-                        out.mutable_data());
+    kernels_.unpack_row(group(row / table_.group_rows),
+                        static_cast<int32_t>(row % table_.group_rows), k_, out.mutable_data());
     return out;
   }
 

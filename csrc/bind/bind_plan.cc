@@ -81,8 +81,8 @@ py::tuple tuple_of(const Shape& shape) {
   return py::tuple(axes);
 }
 
-WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file,
-                      const std::string& name, bool exact) {
+WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file, const std::string& name,
+                      bool exact) {
   WeightPtr& weight = self.weights[{file.get(), name}];
   if (weight != nullptr) return weight;
   const GgufTensor* tensor = file->find_tensor(name);

@@ -21,12 +21,11 @@
 //   kWide                    sums are int32, so no chain overflows, and weights of 8 bits can be
 //                            summed, kByteOffset added to them; else int16 lanes, two a row
 //   kTile                    tokens that are computed together, as registers allow
-//   load_acts(q)             16 K of a token; dot4<j>(w, x), dot4<j>(sums, w, x): its K-group j of 4
-//   dot2(w, x), dot2(sum, w, x)   int16 pairs
-//   total(sums)              a value a row
-//   start<s>(p)              sums that start at -factor * (sum of q), shifted right by s;
-//   store_start<n>(q, factor, p)  writes what it reads; returns the sum of q
-//   scale_line(x)            an integer scale a row: scaled(sums, s), add_scaled(x, sums, s), whose
+//   load_acts(q)             16 K of a token; dot4<j>(w, x), dot4<j>(sums, w, x): its K-group j of
+//   4 dot2(w, x), dot2(sum, w, x)   int16 pairs total(sums)              a value a row start<s>(p)
+//   sums that start at -factor * (sum of q), shifted right by s; store_start<n>(q, factor, p)
+//   writes what it reads; returns the sum of q scale_line(x)            an integer scale a row:
+//   scaled(sums, s), add_scaled(x, sums, s), whose
 //                            values are exact up to 2^24
 #include <cstddef>
 #include <cstdint>

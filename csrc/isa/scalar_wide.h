@@ -1,7 +1,7 @@
 #pragma once
 
-// Plain C++ with int32 sums and groups of 8 rows: what wide ISAs run, on any machine. The contract is
-// in isa/scalar_lines.h.
+// Plain C++ with int32 sums and groups of 8 rows: what wide ISAs run, on any machine. The contract
+// is in isa/scalar_lines.h.
 namespace edgelm {
 namespace {
 inline constexpr int kGroupRows = 8, kTile = 8, kByteOffset = 128;

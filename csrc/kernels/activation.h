@@ -9,14 +9,15 @@ namespace edgelm {
 // The magnitude below which a block counts as zero: the inverse of its scale would overflow.
 inline constexpr float kTinyActivation = 0x1p-110f;
 
-// 32 values, x[i] = scale * q[i], |q| <= 127, in kParts runs of 32 / kParts values. A NaN or infinity
-// makes scale NaN, and so every output.
+// 32 values, x[i] = scale * q[i], |q| <= 127, in kParts runs of 32 / kParts values. A NaN or
+// infinity makes scale NaN, and so every output.
 template <int kParts>
 struct ActI8 {
   int8_t q[32];
   float scale;
-  float sum[kParts];         // of each run: scale * the sum of q
-  uint8_t start[kParts][4];  // of each run: -kStartFactor * its sums of q, as the ISA's start() reads
+  float sum[kParts];  // of each run: scale * the sum of q
+  uint8_t start[kParts]
+               [4];  // of each run: -kStartFactor * its sums of q, as the ISA's start() reads
 };
 using ActI8x32 = ActI8<1>;
 using ActI8x16 = ActI8<2>;

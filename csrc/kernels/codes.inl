@@ -1,7 +1,8 @@
 #pragma once
 
-// How the codes of 32 weights of a group's rows lie in a record: kLines lines, four bytes a row. K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits
-// cost one AND; the last ones are put together from the bits left over above them.
+// How the codes of 32 weights of a group's rows lie in a record: kLines lines, four bytes a row.
+// K-group g is elements 4g to 4g + 3, one byte each. Groups that fill a line's low bits cost one
+// AND; the last ones are put together from the bits left over above them.
 //   group<g>(line)   the codes of K-group g, each byte << kShift; line(i) loads line i as Bytes4,
 //   or
 //                    as the 32-bit word of one column
@@ -188,7 +189,8 @@ struct Sixes {
   Bytes1 value[4];
 };
 EDGELM_INLINE Sixes load_sixes(const uint8_t* in) {
-  const Bytes1 a = load_bytes1(in), b = load_bytes1(in + kGroupRows), high = load_bytes1(in + 2 * kGroupRows);
+  const Bytes1 a = load_bytes1(in), b = load_bytes1(in + kGroupRows),
+               high = load_bytes1(in + 2 * kGroupRows);
   return {{bits<0>(a, 15) | bits<-4>(high, 0x30), bits<4>(a, 15) | bits<-2>(high, 0x30),
            bits<0>(b, 15) | bits<0>(high, 0x30), bits<4>(b, 15) | bits<2>(high, 0x30)}};
 }

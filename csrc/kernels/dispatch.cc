@@ -52,12 +52,12 @@ const std::vector<Isa>& isas() {
   static const std::vector<Isa> all = [] {
     [[maybe_unused]] const CpuFeatures& f = cpu_features();
     return std::vector<Isa>{
-#define X(name, usable)               \
-  {#name, usable, [] {                \
-     KernelTable table = {};          \
-     table.isa = #name;               \
-     EDGELM_UNITS(EDGELM_FILL, name)  \
-     return completed(table);         \
+#define X(name, usable)              \
+  {#name, usable, [] {               \
+     KernelTable table = {};         \
+     table.isa = #name;              \
+     EDGELM_UNITS(EDGELM_FILL, name) \
+     return completed(table);        \
    }},
 #include "isas.inc"
 #undef X

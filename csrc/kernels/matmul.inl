@@ -2,7 +2,8 @@
 
 // What all weight types share: packing, and the two forms of the matmul over packed groups.
 //
-// A group is a run of records, kBlock weights of kGroupRows rows each. A trait W describes one type:
+// A group is a run of records, kBlock weights of kGroupRows rows each. A trait W describes one
+// type:
 //   Block, kAct, kActBytes      the file's block, and the activations of as many weights
 //   kRecordBytes, kPanelBytes   one record packed, and expanded for the micro-kernel
 //   pack(blocks, record)        one block of each row

@@ -43,7 +43,8 @@ struct ExpandedI16 {
 template <class Source>
 EDGELM_INLINE void expand_i16(const Source& source, uint8_t* panel) {
   unroll<16>([&](auto j) EDGELM_ALWAYS_INLINE {
-    store(reinterpret_cast<int16_t*>(panel + kLineBytes * j.value), source.template pairs<j.value>());
+    store(reinterpret_cast<int16_t*>(panel + kLineBytes * j.value),
+          source.template pairs<j.value>());
   });
   store(reinterpret_cast<float*>(panel + 16 * kLineBytes), source.scale());
 }

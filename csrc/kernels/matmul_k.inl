@@ -1,6 +1,7 @@
 #pragma once
 
-// Super-blocks of 256 codes with integer scales (the K-quants) against 8-bit activations. Of each 32:
+// Super-blocks of 256 codes with integer scales (the K-quants) against 8-bit activations. Of each
+// 32:
 //   sums[t]: chains of K-groups, as in matmul_u8.inl
 //   part[t] = the chains times their scales, which float32 holds exactly (below 2^24)
 //   sum[t] = fma(part[t], d_x, sum[t])
@@ -109,14 +110,16 @@ struct KWeight {
       for (int i = 0; i < 256; ++i) code[c][i] = static_cast<uint8_t>(code[c][i] + F::kOffset);
     }
     for (int b = 0; b < 8; ++b) {
-      pack_codes<typename F::Codes>(code[0] + 32 * b, 256, record + kLineBytes * F::Codes::kLines * b);
+      pack_codes<typename F::Codes>(code[0] + 32 * b, 256,
+                                    record + kLineBytes * F::Codes::kLines * b);
     }
     F::pack_scales(rows, record + F::kCodeBytes);
   }
   static void unpack(const uint8_t* record, int column, float* out) {
     uint8_t code[256];
     for (int b = 0; b < 8; ++b) {
-      unpack_codes<typename F::Codes>(record + kLineBytes * F::Codes::kLines * b, column, code + 32 * b);
+      unpack_codes<typename F::Codes>(record + kLineBytes * F::Codes::kLines * b, column,
+                                      code + 32 * b);
     }
     F::decode(code, record + F::kCodeBytes, column, out);
   }

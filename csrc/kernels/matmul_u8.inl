@@ -3,10 +3,10 @@
 // Blocks of 32 unsigned codes against 8-bit activations:
 //   sums[t] = sum over the eight K-groups of u8 x s8
 //   c[t] = fma(sums[t], d_w * d_x, c[t]), then fma(min_w, d_x * sum of q, c[t])
-// Codes with an offset start from -offset * (the sum of q), after which wrapping is harmless. In int16
-// lanes a code is at most 31 and |q| at most 127, so a pair never saturates; codes of 4 bits stay
-// below 15 * 127 * 16 = 30480, and the true sum of those with an offset is at most
-// 16 * 127 * 16 = 32512.
+// Codes with an offset start from -offset * (the sum of q), after which wrapping is harmless. In
+// int16 lanes a code is at most 31 and |q| at most 127, so a pair never saturates; codes of 4 bits
+// stay below 15 * 127 * 16 = 30480, and the true sum of those with an offset is at most 16 * 127 *
+// 16 = 32512.
 #include "kernels/activation.h"
 #include "kernels/codes.inl"
 #include "kernels/matmul.inl"
@@ -42,7 +42,9 @@ struct ExpandedU8 {
   EDGELM_INLINE Bytes4 group() const {
     return load_bytes(p + kLineBytes * g);
   }
-  EDGELM_INLINE Floats1 scale() const { return load_f32(reinterpret_cast<const float*>(p + kScale)); }
+  EDGELM_INLINE Floats1 scale() const {
+    return load_f32(reinterpret_cast<const float*>(p + kScale));
+  }
   EDGELM_INLINE Floats1 min() const { return load_f32(reinterpret_cast<const float*>(p + kMin)); }
 };
 
@@ -56,9 +58,8 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
   Sums sums[T];
   unroll<2>([&](auto half) EDGELM_ALWAYS_INLINE {
     Acts x[T];
-    unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-      x[t.value] = load_acts(a(t.value).q + 16 * half.value);
-    });
+    unroll<T>([&](auto t)
+                  EDGELM_ALWAYS_INLINE { x[t.value] = load_acts(a(t.value).q + 16 * half.value); });
     unroll<4>([&](auto j) EDGELM_ALWAYS_INLINE {
       constexpr int kGroup = 4 * half.value + j.value;
       Bytes4 w = source.template group<kGroup>();
@@ -120,7 +121,8 @@ struct U8Weight {
       store(panel + kLineBytes * g.value, F::template group<g.value>(record));
     });
     store(reinterpret_cast<float*>(panel + ExpandedU8::kScale), F::scale(record));
-    if constexpr (F::kHasMin) store(reinterpret_cast<float*>(panel + ExpandedU8::kMin), F::min(record));
+    if constexpr (F::kHasMin)
+      store(reinterpret_cast<float*>(panel + ExpandedU8::kMin), F::min(record));
   }
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
@@ -143,7 +145,7 @@ struct Affine {
   using Codes = CodeLayout;
   static constexpr int kStart = kStartShift;
   static constexpr bool kHasMin = kMin;
-  static constexpr int kFusedTokens = kWide               ? (Codes::kLines == 8 ? 1 << 20 : 64)
+  static constexpr int kFusedTokens = kWide                ? (Codes::kLines == 8 ? 1 << 20 : 64)
                                       : Codes::kLines == 4 ? 20
                                                            : 11,
                        kStreams = 4;
@@ -175,7 +177,8 @@ struct Affine {
   }
   static void decode(const uint8_t* code, const uint8_t* scales, int column, float* out) {
     const float d = half_at(scales, column);
-    for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<int8_t>(code[i] - kOffset));
+    for (int i = 0; i < 32; ++i)
+      out[i] = d * static_cast<float>(static_cast<int8_t>(code[i] - kOffset));
     if constexpr (kMin) {
       const float m = half_at(scales + kScaleBytes, column);
       for (int i = 0; i < 32; ++i) out[i] += m;

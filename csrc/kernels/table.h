@@ -22,8 +22,9 @@ enum class MatmulForm : uint8_t { kAuto, kFused, kPanel };
 
 // out[t * out_stride + r] = sum_k w[r][k] * x[t][k]   for r in [0, n_rows), t in [0, n_tokens)
 struct MatmulArgs {
-  const uint8_t* groups;  // first packed group; ceil(n_rows / group_rows) of them follow one another
-  int32_t n_rows;         // rows to write; only the last group may be partial
+  const uint8_t*
+      groups;      // first packed group; ceil(n_rows / group_rows) of them follow one another
+  int32_t n_rows;  // rows to write; only the last group may be partial
   int32_t k;
   const uint8_t* act;  // n_tokens quantized rows, act_stride bytes apart, 64-byte aligned
   size_t act_stride;

@@ -71,7 +71,8 @@ struct Partition {
   int unit = kGroup;
 };
 
-// Units of a row (the partition's unit is a number here), and the floats of it that thread i of n makes: all unless the split is kColumns.
+// Units of a row (the partition's unit is a number here), and the floats of it that thread i of n
+// makes: all unless the split is kColumns.
 int n_units(const Partition& partition, int row_width);
 Range column_part(const Partition& partition, int row_width, int i, int n);
 

@@ -56,7 +56,8 @@ class Builder {
     }
     const LoweredValue& result = value(lowered.result);
     step.partition = op.partition(regime);
-    if (step.partition.unit == Partition::kGroup) step.partition.unit = lowering_.kernels().group_rows;
+    if (step.partition.unit == Partition::kGroup)
+      step.partition.unit = lowering_.kernels().group_rows;
     step.n_phases = op.phases(regime);
     step.axis = result.type.shape.axis;
     step.row_width = result.type.shape.row_width();

@@ -23,7 +23,7 @@ struct Weight {
   std::shared_ptr<const File> file;  // null for a constant
   uint64_t offset = 0;               // of its first byte in the file
   std::vector<float> constant;       // its values if there is no file
-  bool exact = false;                // multiplied by 16-bit activations where 8 bits are the default
+  bool exact = false;  // multiplied by 16-bit activations where 8 bits are the default
 
   int k() const { return shape.back(); }
   int n() const { return shape.size() < 2 ? 1 : shape[shape.size() - 2]; }

@@ -26,7 +26,8 @@ EDGELM_INLINE Scale scale_of(int32_t bits) {
 template <int kCount, int kLimit, class Integer>
 EDGELM_INLINE float quantize_block(const float* x, Integer* q) {
   Ints1 most = magnitude_bits(load_f32(x));
-  for (int i = kGroupRows; i < kCount; i += kGroupRows) most = max(most, magnitude_bits(load_f32(x + i)));
+  for (int i = kGroupRows; i < kCount; i += kGroupRows)
+    most = max(most, magnitude_bits(load_f32(x + i)));
   const Scale s = scale_of<kLimit>(max_of(most));
   if (s.inverse == 0) {
     __builtin_memset(q, 0, kCount * sizeof(Integer));  // 0 * infinity has no integer

@@ -333,7 +333,8 @@ void attention(const AttentionArgs& a) {
   const Task task(a);
   const int32_t c = task.c;
   pack_queries(task);
-  __builtin_memset(task.running_sums, 0, static_cast<size_t>(task.rows * task.width) * sizeof(float));
+  __builtin_memset(task.running_sums, 0,
+                   static_cast<size_t>(task.rows * task.width) * sizeof(float));
   for (int32_t row = 0; row < task.rows; ++row) {
     task.running_greatest[row] = -__builtin_inff();
     task.running_total[row] = 0;
@@ -344,8 +345,8 @@ void attention(const AttentionArgs& a) {
     for (int32_t row = 0; row < task.rows; ++row) {
       const float* sums = task.sums + row * task.width;
       if (a.partials == nullptr) {
-        merge(c, task.running_sums + row * task.width, task.running_greatest[row], task.running_total[row],
-              sums, task.greatest[row], task.total[row]);
+        merge(c, task.running_sums + row * task.width, task.running_greatest[row],
+              task.running_total[row], sums, task.greatest[row], task.total[row]);
       } else {
         __builtin_memcpy(partial, sums, static_cast<size_t>(c) * sizeof(float));
         partial[c] = task.greatest[row];

@@ -11,7 +11,8 @@ struct Q8_0 {
   using Block = q8_0;
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
-  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block), kPanelBytes = ExpandedI16::kBytes;
+  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block),
+                          kPanelBytes = ExpandedI16::kBytes;
   static constexpr size_t kScales = 8 * kLineBytes;
   static constexpr int kPanelWeights = 2048, kFusedTokens = 63, kStreams = 4;
 
@@ -28,7 +29,8 @@ struct Q8_0 {
 
   static void pack(const Block (&rows)[kGroupRows], uint8_t* record) {
     for (int c = 0; c < kGroupRows; ++c) {
-      for (int j = 0; j < 16; ++j) __builtin_memcpy(record + 2 * kGroupRows * j + 2 * c, rows[c].qs + 2 * j, 2);
+      for (int j = 0; j < 16; ++j)
+        __builtin_memcpy(record + 2 * kGroupRows * j + 2 * c, rows[c].qs + 2 * j, 2);
       __builtin_memcpy(record + kScales + 2 * c, &rows[c].d, 2);
     }
   }
@@ -93,7 +95,8 @@ struct Iq4Nl {
   using Block = iq4_nl;
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = sizeof(ActI16x32);
-  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block), kPanelBytes = ExpandedI16::kBytes;
+  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block),
+                          kPanelBytes = ExpandedI16::kBytes;
   static constexpr size_t kScales = 4 * kLineBytes;
   static constexpr int kPanelWeights = 1024, kFusedTokens = 12, kStreams = 1;
 
@@ -134,7 +137,8 @@ struct Iq4Xs {
   using Block = iq4_xs;
   static constexpr ActFormat kAct = ActFormat::kI16x32;
   static constexpr size_t kActBytes = 8 * sizeof(ActI16x32);
-  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block), kPanelBytes = 8 * ExpandedI16::kBytes;
+  static constexpr size_t kRecordBytes = kGroupRows * sizeof(Block),
+                          kPanelBytes = 8 * ExpandedI16::kBytes;
   static constexpr size_t kScales = 32 * kLineBytes, kD = kScales + 2 * kSixesBytes;
   static constexpr int kPanelWeights = 1024, kFusedTokens = 12, kStreams = 1;
 

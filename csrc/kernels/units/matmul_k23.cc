@@ -6,8 +6,8 @@ namespace edgelm {
 namespace {
 
 // w = d * (scale - 32) * (code - 4), a 6-bit scale each 16 weights. Lines give code * 8, so that
-// sums start at those of an offset of 32; d takes the 8 back. Record: code lines, 4 sixes of scales,
-// f16 d.
+// sums start at those of an offset of 32; d takes the 8 back. Record: code lines, 4 sixes of
+// scales, f16 d.
 struct Q3K : KCodes<q3_k, Bits3> {
   static constexpr int kSub = 16, kChain = 4, kOffset = 4, kStart = 0, kMins = 0;
   static constexpr int kFusedTokens = kWide ? 48 : 6, kStreams = 4;

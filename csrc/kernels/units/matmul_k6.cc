@@ -15,7 +15,8 @@ struct Q6K : KCodes<q6_k, Bits6> {
 
   static void pack_scales(const Block (&rows)[kGroupRows], uint8_t* out) {
     for (int c = 0; c < kGroupRows; ++c) {
-      for (int b = 0; b < 16; ++b) out[kGroupRows * b + c] = static_cast<uint8_t>(rows[c].scales[b]);
+      for (int b = 0; b < 16; ++b)
+        out[kGroupRows * b + c] = static_cast<uint8_t>(rows[c].scales[b]);
       __builtin_memcpy(out + kD + 2 * c, &rows[c].d, 2);
     }
   }

@@ -235,9 +235,7 @@ class Moe final : public Op {
     c.kernels.add(x, w->floats + start + columns.begin, columns.size(), x);
   }
 
-  static int n_chunks(const LoadedWeight& w) {
-    return (w.n + kChunkColumns - 1) / kChunkColumns;
-  }
+  static int n_chunks(const LoadedWeight& w) { return (w.n + kChunkColumns - 1) / kChunkColumns; }
 
   void score(const StepContext& c, const Shared& s, const Own& own) const {
     const LoadedWeight& w = *c.weights[kRouter];
