@@ -167,7 +167,7 @@ class Maker:
 
 
 def machine() -> Machine:
-    cores = [Core(cpu, cpu, 0, 3400.0, None, "performance", True) for cpu in range(2)]
+    cores = [Core(cpu, 3400.0, None, "performance", True, cpu) for cpu in range(2)]
     return Machine(
         processor="Example CPU @ 3.4 GHz",
         board=None,

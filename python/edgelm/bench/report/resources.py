@@ -269,6 +269,8 @@ def machine(results: Results) -> Table:
             f"{'quiet' if look.quiet else 'NOT QUIET'}: others {percent(look.others)} of the "
             f"processors, we lost {percent(look.lost)}, stolen {percent(look.steal)}"
             + (f" ({busy})" if busy else "")
+            + "".join(f", {kind} at {number(mhz)} MHz" for kind, mhz in look.mhz.items())
+            + (f", hottest {number(max(look.celsius.values()))} °C" if look.celsius else "")
         )
 
     def clusters() -> Iterator[str]:
@@ -282,7 +284,8 @@ def machine(results: Results) -> Table:
         ("board", m.board or ABSENT),
         ("system", f"{m.system}, {m.architecture}"),
         ("processors", "; ".join(clusters()) or ABSENT),
-        ("usable physical cores", count(m.usable_cores)),
+        ("cores by default", count(m.usable_cores)),
+        ("quota of processors", number(m.cpu_quota)),
         ("governor", ", ".join(governors)),
         ("features", " ".join(m.features)),
         ("memory", f"{mib(m.memory_bytes)} MiB"),
