@@ -54,7 +54,7 @@ class TopologyWatch {
  public:
   explicit TopologyWatch(std::string root = "", double interval_s = 0.1);
 
-  // Looks at what can change if interval_s have passed (about 0.1 ms), and reads all anew only if
+  // Looks at what can change if interval_s have passed (about 0.2 ms), and reads all anew only if
   // it did; else costs a look at the clock. The reference is good until the next call.
   const Topology& now();
 

@@ -194,7 +194,10 @@ class _Suite:
         self.results.skipped += run.skipped
         self.results.interrupted |= run.interrupted
         self.results.projection += projection.project(
-            result.model, result.first_token, result.decode
+            result.model,
+            result.first_token,
+            result.decode,
+            limits.inner_gmac_s(result.model.quant, result.settings),
         )
         self.save()
 
