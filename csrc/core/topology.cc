@@ -92,8 +92,7 @@ void set_clusters(std::vector<Cpu>& cpus, const std::string& root) {
   }
   std::vector<Cpu*> order;
   for (Cpu& cpu : cpus) order.push_back(&cpu);
-  std::stable_sort(order.begin(), order.end(),
-                   [](auto* a, auto* b) { return a->speed > b->speed; });
+  std::sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->speed > b->speed; });
   const double same = all_show(cpus, &Cpu::capacity) ? 1 : kSameClock;
   int cluster = 0;
   double first = 1;
@@ -120,14 +119,15 @@ std::vector<Core> cores_of(const std::vector<Cpu>& cpus) {
   }
   std::vector<Core> sorted;
   for (auto& core : cores) sorted.push_back(std::move(core.second));
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const Core& a, const Core& b) { return a.speed > b.speed; });
+  std::sort(sorted.begin(), sorted.end(), [](const Core& a, const Core& b) {
+    return a.speed != b.speed ? a.speed > b.speed : a.cpus < b.cpus;
+  });
   return sorted;
 }
 
 // On phones with one to four big cores, these alone take 1.11 to 1.31 of the time that all cores
 // could, and the small ones cost energy and waits. But with two big and six small cores it would be
-// more than twice that time, worse than uneven parts on all of them (KERNELS.md 6.3: up to 2.06).
+// more than twice that time, and even equal parts on unequal cores are better (up to 2.06).
 void set_fast(std::vector<Core>& cores) {
   double fast = 0, all = 0;
   for (Core& core : cores) {
