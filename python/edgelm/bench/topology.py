@@ -154,13 +154,12 @@ ARM_PARTS = {
     0xD82: "Cortex-X4",
     0xD85: "Cortex-X925",
     0xD87: "Cortex-A725",
-    0xD8A: "C1-Nano",
     0xD8B: "C1-Pro",
     0xD8C: "C1-Ultra",
     0xD90: "C1-Premium",
 }
 
-# Others' cores, by implementer and part, as util-linux's lscpu lists them.
+# Others' cores, by implementer and part, as the kernel's asm/cputype.h lists them.
 PARTS = {
     (0x51, 0x001): "Oryon",
     (0x51, 0x801): "Kryo Silver",
