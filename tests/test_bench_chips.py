@@ -21,8 +21,12 @@ def faults(chip: Chip) -> list[str]:
     if abs(chip.read_gb_s - gb_s) > 0.1:
         found.append(f"{chip.name}: {chip.memory} gives {gb_s:.1f} GB/s, not {chip.read_gb_s}")
     for cores in chip.cores:
-        if cores.int8_mac_cycle not in (8, 32, 64):  # 16 in an SDOT, two or four of them a cycle
-            found.append(f"{chip.name}: {cores.int8_mac_cycle} multiply-adds a cycle")
+        rates = dict(cores.mac_cycle)
+        # 16 in an SDOT, 32 in an SMMLA, two or four of them a cycle on the same pipes.
+        right = ({"neon": 8}, {"dotprod": 32}, {"dotprod": 64})
+        right += ({"dotprod": 32, "i8mm": 64}, {"dotprod": 64, "i8mm": 128})
+        if rates not in right:
+            found.append(f"{chip.name}: {rates} multiply-adds a cycle")
         if not 1 <= cores.ghz <= 5:
             found.append(f"{chip.name}: {cores.ghz} GHz")
     for source in (*chip.sources, *(s for cores in chip.cores for s in cores.sources)):
@@ -53,6 +57,10 @@ def test_wrong_chip_data_is_caught() -> None:
         dataclasses.replace(chip, sources=()),
         dataclasses.replace(chip, sources=("a friend",)),
         dataclasses.replace(
+            chip,
+            cores=tuple(dataclasses.replace(c, mac_cycle={"dotprod": 48}) for c in chip.cores),
+        ),
+        dataclasses.replace(
             chip, cores=tuple(dataclasses.replace(c, ghz=1000 * c.ghz) for c in chip.cores)
         ),
     ):
@@ -63,7 +71,10 @@ def test_the_fastest_cores_are_taken_first() -> None:
     source = ("https://example.org/a",)
     chip = Chip(
         name="x",
-        cores=(Cores("mid", 3, 2.5, 32, source), Cores("big", 1, 3.0, 64, source)),
+        cores=(
+            Cores("mid", 3, 2.5, {"dotprod": 32}, source),
+            Cores("big", 1, 3.0, {"dotprod": 64}, source),
+        ),
         memory="LPDDR5-6400, 64 bit",
         read_gb_s=51.2,
         sources=source,
@@ -71,4 +82,12 @@ def test_the_fastest_cores_are_taken_first() -> None:
     assert [(c.name, c.count) for c in chip.fastest(1)] == [("big", 1)]
     assert [(c.name, c.count) for c in chip.fastest(3)] == [("big", 1), ("mid", 2)]
     assert [(c.name, c.count) for c in chip.fastest(9)] == [("big", 1), ("mid", 3)]
-    assert chip.fastest(1)[0].gmac_s == 192
+    assert chip.fastest(1)[0].gmac_s("dotprod") == 192
+
+
+def test_rates_stand_by_the_cores_generation() -> None:
+    """Arm's manuals: SMMLA came with the A510, A710 and X2; SDOT with the A55, A75 and A76."""
+    tiers = {chip.name: chip.tier for chip in chips()}
+    assert tiers["Raspberry Pi 4"] == "neon"
+    assert tiers["Raspberry Pi 5"] == "dotprod"
+    assert {t for name, t in tiers.items() if "Raspberry" not in name} == {"i8mm"}

@@ -28,6 +28,7 @@ bool on_main_thread();
 void errors(pybind11::module_& m);
 void gil(pybind11::module_& m);
 void select(pybind11::module_& m);
+void topology(pybind11::module_& m);
 void kernel(pybind11::module_& m);
 void quant(pybind11::module_& m);
 void peaks(pybind11::module_& m);

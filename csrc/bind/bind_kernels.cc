@@ -13,6 +13,7 @@
 #include "bind/bind.h"
 #include "core/cpu.h"
 #include "core/error.h"
+#include "core/topology.h"
 #include "kernels/activation.h"
 #include "kernels/dispatch.h"
 #include "kernels/table.h"
@@ -104,7 +105,7 @@ class PackedMatrix {
     groups_ = allocate(n_bytes());
     const uint8_t* from = rows.data();
     const Unlocked unlocked;
-    split(n_groups(), usable_cores(), [&](int64_t begin, int64_t end, int) {
+    split(n_groups(), current_topology().n_threads(), [&](int64_t begin, int64_t end, int) {
       for (int64_t g = begin; g < end; ++g) {
         const int64_t row = g * table_.group_rows;
         kernels_.pack(from + row * bytes, bytes,
@@ -250,7 +251,6 @@ void kernel(py::module_& m) {
   m.def("usable_isas", &usable_isas);
   m.def("active_isa", [] { return std::string(active_kernels().isa); });
   m.def("cpu_features", &cpu_feature_names);
-  m.def("usable_cores", &usable_cores);
   m.def("kernel_addresses", &kernel_addresses, py::arg("isa"));
   m.def("quantize", &quantize, py::arg("isa"), py::arg("quant"), py::arg("x"),
         py::arg("exact") = false);

@@ -4,6 +4,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "edgelm's native engine. The public surface is the edgelm package; see _core.pyi.";
   edgelm::bind::errors(m);
   edgelm::bind::gil(m);
+  edgelm::bind::topology(m);
   edgelm::bind::kernel(m);
   edgelm::bind::quant(m);
   edgelm::bind::peaks(m);

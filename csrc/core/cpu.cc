@@ -1,15 +1,5 @@
 #include "core/cpu.h"
 
-#include <algorithm>
-#include <cmath>
-#include <fstream>
-#include <set>
-#include <sstream>
-#include <thread>
-
-#ifdef __linux__
-#include <sched.h>
-#endif
 #if defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -43,43 +33,6 @@ CpuFeatures detect() {
   return f;
 }
 
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-#ifdef __linux__
-// Cores, not hyper-threads: processors of the affinity mask that share a sibling list count once.
-int affinity_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 0;
-  std::set<std::string> cores;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &set)) continue;
-    const std::string name = std::to_string(cpu);
-    const std::string siblings =
-        first_line("/sys/devices/system/cpu/cpu" + name + "/topology/thread_siblings_list");
-    cores.insert(siblings.empty() ? name : siblings);
-  }
-  return static_cast<int>(cores.size());
-}
-
-// CPUs that the cgroup's quota allows (v2, then v1); 0 if there is no quota.
-int quota_cores() {
-  double quota = 0, period = 0;
-  std::istringstream v2(first_line("/sys/fs/cgroup/cpu.max"));
-  if (!(v2 >> quota >> period)) {
-    std::istringstream(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")) >> quota;
-    std::istringstream(first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us")) >> period;
-  }
-  if (quota <= 0 || period <= 0) return 0;
-  return std::max(1, static_cast<int>(std::ceil(quota / period)));
-}
-#endif
-
 }  // namespace
 
 const CpuFeatures& cpu_features() {
@@ -105,17 +58,6 @@ std::vector<std::string> cpu_feature_names() {
   add(f.dotprod, "dotprod");
   add(f.i8mm, "i8mm");
   return names;
-}
-
-int usable_cores() {
-  int cores = 0;
-#ifdef __linux__
-  cores = affinity_cores();
-  const int quota = quota_cores();
-  if (quota > 0 && cores > 0) cores = std::min(cores, quota);
-#endif
-  if (cores <= 0) cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, cores);
 }
 
 }  // namespace edgelm

@@ -15,8 +15,4 @@ struct CpuFeatures {
 const CpuFeatures& cpu_features();
 std::vector<std::string> cpu_feature_names();
 
-// Physical cores that this process may use: its affinity mask without sibling hyper-threads, capped
-// by the cgroup's CPU quota; at least 1.
-int usable_cores();
-
 }  // namespace edgelm

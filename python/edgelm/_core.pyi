@@ -15,8 +15,41 @@ Floats = NDArray[np.float32]
 def usable_isas() -> list[str]: ...
 def active_isa() -> str: ...
 def cpu_features() -> list[str]: ...
+
+class Cpu:
+    """A processor as the system counts them, a hardware thread; what is not shown is 0."""
+
+    cpu: int
+    core: int  # number of the first processor of its physical core
+    cluster: int  # which kind of core, the fastest 0
+    capacity: int  # the scheduler's figure, the fastest 1024
+    max_mhz: float
+    midr: int  # on ARM implementer << 12 | part number
+    speed: float  # beside the fastest, which is 1
+    usable: bool  # affinity mask and cpuset let this thread run there
+    fast: bool  # usable, and of a core that counts for the default number of threads
+
+class Core:
+    """A physical core that this thread may use."""
+
+    cpus: list[int]  # its processors that this thread may use
+    cluster: int
+    speed: float
+    fast: bool
+
+class Topology:
+    cpus: list[Cpu]  # online, by number; empty where the system shows none
+    cores: list[Core]  # usable, the fastest first
+    quota: (
+        float  # CPUs' worth of time by the least cgroup quota of all levels; inf if there is none
+    )
+    n_threads: int  # the default: the fast cores, no more than the quota feeds; at least 1
+
+def read_topology(root: str = "") -> Topology:
+    """Read anew what /sys and /proc below `root` say; "" is this machine."""
+
 def usable_cores() -> int:
-    """Physical cores that this process may use: affinity and cgroup quota heeded, at least 1."""
+    """The default number of threads: n_threads of this machine's topology, read anew."""
 
 # --- gguf --------------------------------------------------------------------------------------
 

@@ -44,7 +44,9 @@ def load(
 
     n_ctx: tokens of one sequence; None is the model's own context, at most 8192.
     n_parallel: sequences of that length that sessions and replies share.
-    n_threads: None is the physical cores that this process may use.
+    n_threads: None is a thread for each fast core that this process may use (all cores, where those
+        of at least half of the best one's speed are less than half of the machine), and no more
+        than a cgroup's CPU quota feeds.
     n_batch: tokens of a prompt that are computed together.
     kv_type: of the KV cache, "f16" or "q8_0".
     activations: what weights of Q8_0, IQ4_NL and IQ4_XS are multiplied with: "int8", "int16", 100

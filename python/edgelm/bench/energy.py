@@ -17,6 +17,7 @@ from .run import CannotMeasure
 from .topology import number_of, text_of
 
 PERIOD_S = 0.1  # between two readings of a gauge
+MILLI_BELOW_A, MILLI_BELOW_V = 20_000, 100_000  # see _product
 TOTALS = ("total", "vdd_in", "ppt", "socket", "package", "psys", "soc")  # sensors of a whole board
 
 
@@ -127,20 +128,39 @@ def _battery(root: Path) -> Gauge:
     for folder in sorted((root / "sys/class/power_supply").glob("*")):
         if (text_of(folder / "type") or "").lower() != "battery":
             continue
+        if (text_of(folder / "scope") or "").lower() == "device":
+            continue  # of a mouse or a pen, say
         status = text_of(folder / "status") or "unknown"
         if status.lower() != "discharging":
             raise Unreadable(f"the battery is {status.lower()}: unplug the charger")
         if number_of(folder / "power_now") is not None:
             return Gauge(f"battery {folder.name}", _scaled(folder / "power_now", 1e-6))
-        if number_of(folder / "current_now") is not None:
-            return Gauge(f"battery {folder.name}", _product(folder, "current_now", "voltage_now"))
+        for current in ("current_now", "current_avg"):
+            if number_of(folder / current) is not None:
+                return Gauge(f"battery {folder.name}", _product(folder, current))
         raise Unreadable("the battery shows no power_now or current_now")
     raise Unreadable("there is no battery")
 
 
-def _product(folder: Path, microamperes: str, microvolts: str) -> Callable[[], float]:
-    amperes, volts = _scaled(folder / microamperes, 1e-6), _scaled(folder / microvolts, 1e-6)
-    return lambda: amperes() * volts()
+def _product(folder: Path, current: str) -> Callable[[], float]:
+    """Watts by a current and voltage_now, in micro units; some drivers give milli units.
+
+    A device that computes draws more than 20 mA and less than 20 A, a battery has 2 to 100 V: so a
+    current below 20,000 is in milliamperes, a voltage below 100,000 in millivolts.
+    """
+    if number_of(folder / "voltage_now") is None:
+        raise Unreadable(f"the battery shows {current} but no voltage_now")
+    read_current, read_voltage = (
+        _scaled(folder / current, 1.0),
+        _scaled(folder / "voltage_now", 1.0),
+    )
+
+    def watts() -> float:
+        amperes, volts = read_current(), read_voltage()
+        amperes *= 1e-6 if amperes >= MILLI_BELOW_A else 1e-3
+        return amperes * volts * (1e-6 if volts >= MILLI_BELOW_V else 1e-3)
+
+    return watts
 
 
 def _scaled(path: Path, unit: float) -> Callable[[], float]:

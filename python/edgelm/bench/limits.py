@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from .. import _core
-from .subject import ModelInfo
+from .subject import ModelInfo, Settings
 from .timing import Bound
 
 LOOKS = 3  # the best of these: a limit is what was possible once
@@ -51,6 +54,26 @@ def measure(n_threads: int, n_bytes: int = 1 << 28) -> Limit:
         clock_ghz=1e-9 * max(p["clock_hz"] for p in found),
         read_samples=reads,
     )
+
+
+def inner_gmac_s(quant: str, settings: Settings) -> float:
+    """10^9 multiply-adds a second of one type's matmul with all in caches; about 50 ms.
+
+    quant: as in ModelInfo. 512 rows of 2048 zeros a thread, 128 tokens: what the weights are does
+    not change the time.
+    """
+    n, k, n_tokens = 512 * settings.n_threads, 2048, 128
+    name = quant.rstrip("+").lower()
+    block, n_bytes = next((q[2], q[3]) for q in _core.quants() if q[0] == name)
+    rows = np.zeros((n, k // block * n_bytes), np.uint8)
+    matrix = _core.PackedMatrix(settings.isa, name, rows, k)
+    x = np.ones((n_tokens, k), np.float32)
+    times = []
+    for _ in range(LOOKS + 1):  # the first one warms up
+        start = time.perf_counter()
+        matrix.matmul(x, n_threads=settings.n_threads)
+        times.append(time.perf_counter() - start)
+    return 1e-9 * n * k * n_tokens / min(times)
 
 
 def prefill_bound(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -12,7 +13,7 @@ from .. import _core
 from ..memory import physical_bytes
 from . import noise
 from .noise import Noise
-from .topology import Cluster, Core, read_clusters, read_cores, text_of
+from .topology import ARM_PARTS, Cluster, Core, read_cores, text_of
 
 
 @dataclass
@@ -28,11 +29,12 @@ class Machine:
     isas: sets of kernels that can run here.
     cores: every online processor.
     clusters: kinds of cores, the fastest first.
-    usable_cores: physical cores that this process may use.
+    usable_cores: threads by default: the fast cores that this process may use, fewer by a quota.
     memory_bytes: of the machine.
     load_average: over the minute before the run; null if not shown.
     before: what else ran before the measurements.
     after: and after them; null if interrupted.
+    cpu_quota: processors' worth of time that cgroups allow; null if they set no limit.
     """
 
     processor: str
@@ -49,12 +51,14 @@ class Machine:
     load_average: float | None
     before: Noise
     after: Noise | None
+    cpu_quota: float | None = None
 
 
 def describe(root: Path = Path("/")) -> Machine:
     """Read all of it; takes about a second, for the look at the noise."""
     cpuinfo = text_of(root / "proc/cpuinfo") or ""
-    cores = read_cores(root, sorted(usable_cpus()))
+    cores, clusters = read_cores(root)
+    quota = _core.read_topology(str(root)).quota
     return Machine(
         processor=processor_name(cpuinfo) or platform.processor() or platform.machine(),
         board=board_name(root),
@@ -64,20 +68,14 @@ def describe(root: Path = Path("/")) -> Machine:
         features=_core.cpu_features(),
         isas=_core.usable_isas(),
         cores=cores,
-        clusters=read_clusters(root, cores),
+        clusters=clusters,
         usable_cores=_core.usable_cores(),
         memory_bytes=physical_bytes(),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         before=noise.look(root=root),
         after=None,
+        cpu_quota=None if math.isinf(quota) else quota,
     )
-
-
-def usable_cpus() -> set[int]:
-    """Processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
 
 
 def processor_name(cpuinfo: str) -> str | None:
@@ -96,33 +94,3 @@ def board_name(root: Path) -> str | None:
         if name := (text_of(root / path) or "").strip("\0 "):
             return name
     return None
-
-
-# Arm's own cores, by the MIDR part number (Arm's Technical Reference Manuals, "MIDR_EL1").
-ARM_PARTS = {
-    0xD03: "Cortex-A53",
-    0xD04: "Cortex-A35",
-    0xD05: "Cortex-A55",
-    0xD07: "Cortex-A57",
-    0xD08: "Cortex-A72",
-    0xD09: "Cortex-A73",
-    0xD0A: "Cortex-A75",
-    0xD0B: "Cortex-A76",
-    0xD0C: "Neoverse-N1",
-    0xD0D: "Cortex-A77",
-    0xD40: "Neoverse-V1",
-    0xD41: "Cortex-A78",
-    0xD44: "Cortex-X1",
-    0xD46: "Cortex-A510",
-    0xD47: "Cortex-A710",
-    0xD48: "Cortex-X2",
-    0xD49: "Neoverse-N2",
-    0xD4D: "Cortex-A715",
-    0xD4E: "Cortex-X3",
-    0xD4F: "Neoverse-V2",
-    0xD80: "Cortex-A520",
-    0xD81: "Cortex-A720",
-    0xD82: "Cortex-X4",
-    0xD85: "Cortex-X925",
-    0xD87: "Cortex-A725",
-}

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import heat
+
 GAP_S = 2e-4  # a spinning thread that sees more than this pass was not running
 MAX_BUSY = 0.05
 MAX_LOST = 0.05
@@ -34,6 +36,8 @@ class Noise:
     steal: share of all processors that the hypervisor gave to others; null if not shown.
     processes: the busiest others.
     quiet: neither is above 5 %.
+    mhz: clock by kind of core, as cpufreq shows it while one of us spins; empty if not shown.
+    celsius: temperature by thermal zone; empty if not shown.
     """
 
     seconds: float
@@ -42,6 +46,8 @@ class Noise:
     steal: float | None
     processes: list[Process] = field(default_factory=list)
     quiet: bool = True
+    mhz: dict[str, float] = field(default_factory=dict)
+    celsius: dict[str, float] = field(default_factory=dict)
 
 
 def look(seconds: float = 0.4, root: Path = Path("/")) -> Noise:
@@ -61,6 +67,7 @@ def look(seconds: float = 0.4, root: Path = Path("/")) -> Noise:
     spinning_before = cpu_times(root)
     lost = lost_share(seconds)
     spinning = share_between(spinning_before, cpu_times(root))
+    mhz = heat.cluster_clocks(root)
     others = None if asleep is None else asleep[0]
     steal = None if spinning is None else spinning[1]
     return Noise(
@@ -70,6 +77,8 @@ def look(seconds: float = 0.4, root: Path = Path("/")) -> Noise:
         steal=steal,
         processes=[Process(name, cores) for name, cores in busiest if cores >= 0.05],
         quiet=(others or 0) <= MAX_BUSY and lost <= MAX_LOST and (steal or 0) <= MAX_BUSY,
+        mhz=mhz,
+        celsius=heat.temperatures(root),
     )
 
 

@@ -41,7 +41,7 @@ from .results import SCHEMA_VERSION, ModelResult, Results
 from .run import Run
 from .stats import spread
 from .subject import Subject
-from .topology import performance_cpus
+from .topology import fast_cpus
 
 Effort = Literal["quick", "default", "full"]
 SECTIONS = (
@@ -194,7 +194,10 @@ class _Suite:
         self.results.skipped += run.skipped
         self.results.interrupted |= run.interrupted
         self.results.projection += projection.project(
-            result.model, result.first_token, result.decode
+            result.model,
+            result.first_token,
+            result.decode,
+            limits.inner_gmac_s(result.model.quant, result.settings),
         )
         self.save()
 
@@ -312,8 +315,7 @@ class _Suite:
         """The performance cores, for the profile that asks for them, if there are others."""
         if self.plan.profile != "phone":
             return None
-        here = self.results.machine
-        return performance_cpus(here.cores, here.clusters)[: profiles.PHONE_THREADS] or None
+        return fast_cpus(self.results.machine.cores)[: profiles.PHONE_THREADS] or None
 
     def limit(self, n_threads: int) -> Limit:
         """The machine's limits with that many threads, measured once."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from .. import _core
 from ..hub import Step
+from . import heat
 from .run import Run
 from .timing import Times
-from .topology import number_of, text_of
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -105,8 +105,8 @@ def _interval(
     return SustainPoint(
         t_s=end - began,
         tok_s=(len(times) - n_before) / (end - start),
-        mhz=clocks(root),
-        celsius=temperatures(root),
+        mhz=heat.clocks(root),
+        celsius=heat.temperatures(root),
         core_mhz=1e-6 * _core.clock_hz(),
     )
 
@@ -126,23 +126,3 @@ def _summary(seconds: float, points: list[SustainPoint], times: list[float]) -> 
         token=Times(times),
         unavailable=unavailable,
     )
-
-
-def clocks(root: Path) -> dict[str, float]:
-    """MHz by processor, from cpufreq's scaling_cur_freq in kHz."""
-    found = {}
-    folder = root / "sys/devices/system/cpu"
-    for path in sorted(folder.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")):
-        if (khz := number_of(path)) is not None:
-            found[path.parent.parent.name] = khz / 1000
-    return found
-
-
-def temperatures(root: Path) -> dict[str, float]:
-    """Degrees Celsius by thermal zone, from millidegrees; zones of one type are numbered."""
-    found: dict[str, float] = {}
-    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        if (milli := number_of(zone / "temp")) is not None:
-            name = text_of(zone / "type") or zone.name
-            found[f"{name} {zone.name[12:]}" if name in found else name] = milli / 1000
-    return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..memory import kv_bytes
 from .run import Run, Task
 from .timing import Times
-from .topology import Cluster, Core, performance_cpus, physical
+from .topology import Core, fast_cpus, physical
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -54,26 +54,27 @@ class Choice:
         return self.label
 
 
-def choices(cores: Sequence[Core], clusters: Sequence[Cluster], n_usable: int) -> list[Choice]:
-    """1 to N threads, big cores only, all cores; each physical core once."""
-    counts = [n for n in range(1, n_usable + 1) if n <= EVERY or n & (n - 1) == 0 or n == n_usable]
+def choices(cores: Sequence[Core], n_all: int) -> list[Choice]:
+    """1 to n_all threads, fast cores only, hardware threads; n_all: physical cores to use."""
+    counts = [n for n in range(1, n_all + 1) if n <= EVERY or n & (n - 1) == 0 or n == n_all]
     found = [
-        Choice("all cores" if n == n_usable and n > 1 else f"{n} thread{'s' * (n > 1)}", n)
+        Choice("all cores" if n == n_all and n > 1 else f"{n} thread{'s' * (n > 1)}", n)
         for n in counts
     ]
-    if len(clusters) > 1:
-        big = performance_cpus(cores, clusters)
-        if big and len(big) < len(physical(cores, [c.cpu for c in cores])):
-            found.append(Choice("big cores", len(big), tuple(big)))
+    if (fast := fast_cpus(cores)) and len(fast) < n_all:
+        found.append(Choice("big cores", len(fast), tuple(sorted(fast))))
     hardware = [core.cpu for core in cores if core.usable]
-    if len(hardware) > n_usable and len(physical(cores, hardware)) == n_usable:
+    if len(hardware) > n_all == len(physical(cores)):
         found.append(Choice("all hardware threads", len(hardware)))
     return found
 
 
 def measure(run: Run, subject: Subject, machine: Machine) -> list[ThreadSetting]:
     """A process a choice."""
-    todo = choices(machine.cores, machine.clusters, machine.usable_cores)
+    n_all = machine.usable_cores
+    if machine.cpu_quota is None:  # else more threads than the quota feeds only wait
+        n_all = max(n_all, len(physical(machine.cores)))
+    todo = choices(machine.cores, n_all)
     slow = ROUNDS * (N_PROMPT * subject.prefill_s + N_DECODE * subject.decode_s)
 
     def task(choice: Choice) -> Task[Choice, ThreadSetting]:

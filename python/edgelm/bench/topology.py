@@ -1,15 +1,16 @@
-"""Cores and clusters (big.LITTLE), as Linux describes them in sysfs.
+"""Cores and clusters (big.LITTLE), as the engine sees them, and the small files of sysfs.
 
 Every reader takes the folder that stands for "/", so that tests can lay out a machine of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SAME_CLOCK = 0.9  # cores whose greatest clocks differ by less are of one kind: turbo bins vary
+from .. import _core
 
 
 @dataclass
@@ -17,21 +18,25 @@ class Core:
     """A processor as the system counts them (a hardware thread).
 
     cpu: its number.
-    core_id: of its physical core in its package; -1 if unknown. Two of one core share it.
-    package_id: of its package; -1 if unknown.
     max_mhz: greatest clock by cpufreq; null if not shown.
     capacity: relative speed by the scheduler's model, the fastest 1024; null if not shown.
     governor: cpufreq's; null if not shown.
     usable: this process may run on it.
+    core: number of the first processor of its physical core; -1 if unknown.
+    speed: beside the fastest, which is 1: by capacity, else by clock, else equal.
+    fast: usable, and of a core that gets a thread by default.
+    name: of its kind, on ARM; null if not shown.
     """
 
     cpu: int
-    core_id: int
-    package_id: int
     max_mhz: float | None
     capacity: int | None
     governor: str | None
     usable: bool
+    core: int = -1
+    speed: float = 1.0
+    fast: bool = True
+    name: str | None = None
 
 
 @dataclass
@@ -46,16 +51,6 @@ class Cluster:
     name: str
     cpus: list[int]
     max_mhz: float | None
-
-
-def cpu_list(text: str) -> list[int]:
-    """The kernel's list format: "0-3,6" is [0, 1, 2, 3, 6]."""
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        if part:
-            first, _, last = part.partition("-")
-            cpus += range(int(first), int(last or first) + 1)
-    return cpus
 
 
 def text_of(path: Path) -> str | None:
@@ -74,81 +69,102 @@ def number_of(path: Path) -> float | None:
         return None
 
 
-def read_cores(root: Path, usable: Sequence[int]) -> list[Core]:
-    """Every online processor; [] where sysfs is not shown."""
-    return list(_cores(root / "sys/devices/system/cpu", set(usable)))
-
-
-def _cores(folder: Path, usable: set[int]) -> Iterator[Core]:
-    for cpu in cpu_list(text_of(folder / "online") or ""):
-        own = folder / f"cpu{cpu}"
-        khz = number_of(own / "cpufreq/cpuinfo_max_freq")
-        capacity = number_of(own / "cpu_capacity")
-        yield Core(
-            cpu=cpu,
-            core_id=int(_or(number_of(own / "topology/core_id"), -1)),
-            package_id=int(_or(number_of(own / "topology/physical_package_id"), -1)),
-            max_mhz=None if khz is None else khz / 1000,
-            capacity=None if capacity is None else int(capacity),
-            governor=text_of(own / "cpufreq/scaling_governor"),
-            usable=cpu in usable,
+def read_cores(root: Path) -> tuple[list[Core], list[Cluster]]:
+    """Every online processor, and their kinds, the fastest first; none where sysfs is not shown."""
+    cpus = _core.read_topology(str(root)).cpus
+    folder = root / "sys/devices/system/cpu"
+    cores = [
+        Core(
+            cpu=cpu.cpu,
+            max_mhz=cpu.max_mhz or None,
+            capacity=cpu.capacity or None,
+            governor=text_of(folder / f"cpu{cpu.cpu}/cpufreq/scaling_governor"),
+            usable=cpu.usable,
+            core=cpu.core,
+            speed=cpu.speed,
+            fast=cpu.fast,
+            name=arm_core(cpu.midr >> 12, cpu.midr & 0xFFF) if cpu.midr else None,
         )
-
-
-def _or(number: float | None, default: float) -> float:
-    return default if number is None else number
-
-
-def read_clusters(root: Path, cores: Sequence[Core]) -> list[Cluster]:
-    """Kinds of cores, the fastest first.
-
-    Told apart by what Intel's hybrid parts list, else by the scheduler's capacities, else by their
-    greatest clocks. [] where no core is shown.
-    """
-    if not cores:
-        return []
-    groups = [
-        [core for core in cores if core.cpu in cpu_list(text_of(path) or "")]
-        for path in (root / "sys/devices/cpu_core/cpus", root / "sys/devices/cpu_atom/cpus")
+        for cpu in cpus
     ]
-    if not all(groups):
-        groups = _groups(cores)
-    names = {1: ["all"], 2: ["big", "little"], 3: ["prime", "big", "little"]}.get(
-        len(groups), ["prime", "big", *["middle"] * (len(groups) - 3), "little"]
-    )
-    return [
+    kinds: dict[int, list[Core]] = {}
+    for cpu, core in zip(cpus, cores, strict=True):
+        kinds.setdefault(cpu.cluster, []).append(core)
+    groups = [kinds[number] for number in sorted(kinds)]
+    clusters = [
         Cluster(name, [c.cpu for c in group], max(c.max_mhz or 0 for c in group) or None)
-        for name, group in zip(names, groups, strict=True)
+        for name, group in zip(_names(len(groups)), groups, strict=True)
     ]
+    return cores, clusters
 
 
-def _groups(cores: Sequence[Core]) -> list[list[Core]]:
-    capacities = {core.capacity for core in cores}
-    if len(capacities) > 1 and None not in capacities:
-        order = sorted((c for c in capacities if c is not None), reverse=True)
-        return [[core for core in cores if core.capacity == capacity] for capacity in order]
-    groups: list[list[Core]] = []
-    for core in sorted(cores, key=lambda c: -(c.max_mhz or 0)):
-        if groups and (core.max_mhz or 0) >= SAME_CLOCK * (groups[-1][0].max_mhz or 0):
-            groups[-1].append(core)
-        else:
-            groups.append([core])
-    return [sorted(group, key=lambda c: c.cpu) for group in groups]
+def _names(n: int) -> list[str]:
+    few = {0: [], 1: ["all"], 2: ["big", "little"], 3: ["prime", "big", "little"]}
+    return few[n] if n in few else ["prime", "big", *["middle"] * (n - 3), "little"]
 
 
-def physical(cores: Sequence[Core], cpus: Sequence[int]) -> list[int]:
-    """One usable processor of every physical core among `cpus`."""
-    seen: set[tuple[int, int]] = set()
-    chosen = []
-    for core in cores:
-        place = (core.package_id, core.core_id)
-        if core.usable and core.cpu in cpus and (core.core_id < 0 or place not in seen):
-            seen.add(place)
-            chosen.append(core.cpu)
-    return chosen
+def physical(cores: Sequence[Core]) -> list[int]:
+    """One usable processor of every physical core."""
+    usable = sorted((c for c in cores if c.usable), key=lambda c: (_place(c), c.cpu))
+    return sorted(next(same).cpu for _, same in itertools.groupby(usable, key=_place))
 
 
-def performance_cpus(cores: Sequence[Core], clusters: Sequence[Cluster]) -> list[int]:
-    """One usable processor of every core but those of the slowest kind, where there are several."""
-    fast = clusters if len(clusters) == 1 else clusters[:-1]
-    return physical(cores, [cpu for cluster in fast for cpu in cluster.cpus])
+def _place(core: Core) -> int:
+    return core.core if core.core >= 0 else core.cpu
+
+
+def fast_cpus(cores: Sequence[Core]) -> list[int]:
+    """One processor of every core that gets a thread by default, the fastest first."""
+    speeds = {core.cpu: core.speed for core in cores}
+    fast = physical([core for core in cores if core.fast])
+    return sorted(fast, key=lambda cpu: (-speeds[cpu], cpu))
+
+
+def arm_core(implementer: int, part: int) -> str:
+    """What a core is called, by its MIDR."""
+    if implementer == 0x41 and part in ARM_PARTS:
+        return ARM_PARTS[part]
+    return PARTS.get((implementer, part), f"part {implementer:#x}:{part:#05x}")
+
+
+# Arm's own cores, by the MIDR part number (Arm's Technical Reference Manuals, "MIDR_EL1").
+ARM_PARTS = {
+    0xD03: "Cortex-A53",
+    0xD04: "Cortex-A35",
+    0xD05: "Cortex-A55",
+    0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72",
+    0xD09: "Cortex-A73",
+    0xD0A: "Cortex-A75",
+    0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse-N1",
+    0xD0D: "Cortex-A77",
+    0xD40: "Neoverse-V1",
+    0xD41: "Cortex-A78",
+    0xD44: "Cortex-X1",
+    0xD46: "Cortex-A510",
+    0xD47: "Cortex-A710",
+    0xD48: "Cortex-X2",
+    0xD49: "Neoverse-N2",
+    0xD4D: "Cortex-A715",
+    0xD4E: "Cortex-X3",
+    0xD4F: "Neoverse-V2",
+    0xD80: "Cortex-A520",
+    0xD81: "Cortex-A720",
+    0xD82: "Cortex-X4",
+    0xD85: "Cortex-X925",
+    0xD87: "Cortex-A725",
+    0xD8B: "C1-Pro",
+    0xD8C: "C1-Ultra",
+    0xD90: "C1-Premium",
+}
+
+# Others' cores, by implementer and part, as the kernel's asm/cputype.h lists them.
+PARTS = {
+    (0x51, 0x001): "Oryon",
+    (0x51, 0x801): "Kryo Silver",
+    (0x51, 0x802): "Kryo Gold",
+    (0x51, 0x803): "Kryo Silver",
+    (0x51, 0x804): "Kryo Gold",
+    (0x51, 0x805): "Kryo Silver",
+}

@@ -202,8 +202,10 @@ def projection(results: Results) -> Table:
             label(results, p.model),
             p.chip,
             count(p.n_threads),
+            p.tier or ABSENT,
             number(p.read_gb_s),
             number(p.int8_gmac_s),
+            percent(p.compute_share) + ("" if p.predicted else " (as here)"),
             *(number(p.first_token_ms.get(n)) for n in lengths),
             number(p.token_ms),
             number(p.tok_s),
@@ -211,25 +213,25 @@ def projection(results: Results) -> Table:
         for p in results.projection
     ]
     shares = {
-        f"{label(results, p.model)}: {percent(p.memory_share)} of the bandwidth, "
-        f"{percent(p.compute_share)} of the int8 peak"
+        f"{label(results, p.model)}: {percent(p.memory_share)} of the bandwidth, a whole prompt "
+        f"at {percent(p.whole_share)} of the inner loops' speed"
         for p in results.projection
     }
     return Table(
         "projection",
         "Projection to phone chips (not measured)",
-        "What these chips would do if the shares of the limits reached here were reached there "
+        "What these chips would do if our kernels ran there as predicted, and the rest as here "
         f"({'; '.join(sorted(shares))}): {FORMULA}. "
         "A chip's bandwidth and rate are what its sources state, which no program reaches in full, "
         "on its fastest cores, unthrottled; the sources stand in results.json. Times are to the "
         "first token of a prompt, and of a token.",
         (
-            *("file", "chip", "cores", "GB/s", "int8 GMAC/s"),
+            *("file", "chip", "cores", "tier", "GB/s", "int8 GMAC/s", "share of it"),
             *(f"prompt of {n}, ms" for n in lengths),
             *("a token, ms", "tok/s"),
         ),
         rows,
-        frozenset({"file", "chip"}),
+        frozenset({"file", "chip", "tier"}),
     )
 
 
@@ -269,6 +271,8 @@ def machine(results: Results) -> Table:
             f"{'quiet' if look.quiet else 'NOT QUIET'}: others {percent(look.others)} of the "
             f"processors, we lost {percent(look.lost)}, stolen {percent(look.steal)}"
             + (f" ({busy})" if busy else "")
+            + "".join(f", {kind} at {number(mhz)} MHz" for kind, mhz in look.mhz.items())
+            + (f", hottest {number(max(look.celsius.values()))} °C" if look.celsius else "")
         )
 
     def clusters() -> Iterator[str]:
@@ -282,7 +286,8 @@ def machine(results: Results) -> Table:
         ("board", m.board or ABSENT),
         ("system", f"{m.system}, {m.architecture}"),
         ("processors", "; ".join(clusters()) or ABSENT),
-        ("usable physical cores", count(m.usable_cores)),
+        ("cores by default", count(m.usable_cores)),
+        ("quota of processors", number(m.cpu_quota)),
         ("governor", ", ".join(governors)),
         ("features", " ".join(m.features)),
         ("memory", f"{mib(m.memory_bytes)} MiB"),
