@@ -42,13 +42,7 @@ def ours(quant: str, name: str) -> tuple[int, int] | None:
         return None
     if quant in WIDE_TYPES:
         return WIDE
-    return (256 if quant.endswith("_k") else 32, 127)
-
-
-def short_blocks(quant: str, name: str) -> tuple[int, int] | None:
-    """A scale for every 32 inputs of K-quants, too."""
-    form = ours(quant, name)
-    return (32, 127) if form == (256, 127) else form
+    return (32, 127)
 
 
 def wide_down(quant: str, name: str) -> tuple[int, int] | None:
@@ -61,7 +55,7 @@ def wide(quant: str, name: str) -> tuple[int, int] | None:
     return ours(quant, name) and WIDE
 
 
-RULES: tuple[Rule, ...] = (ours, short_blocks, wide_down, wide)
+RULES: tuple[Rule, ...] = (ours, wide_down, wide)
 
 
 class Rounded(Reference):

@@ -177,15 +177,20 @@ void fused_tile(const MatmulArgs& args, int first, int t0) {
   });
 }
 
-// Calls tile(t0, T) for all tokens, in tiles of about the same size.
+// Calls tile(t0, T) for all tokens, in tiles of about the same size. Of the sizes between 4 and kTile
+// there are none: each is compiled for every type and form.
 template <class Tile>
 EDGELM_INLINE void for_tiles(int n_tokens, const Tile& tile) {
   for (int t = 0; t < n_tokens;) {
     const int left = n_tokens - t, n_tiles = (left + kTile - 1) / kTile;
-    const int size = (left + n_tiles - 1) / n_tiles;
-    unroll<kTile + 1, 1>([&](auto some) EDGELM_ALWAYS_INLINE {
+    int size = (left + n_tiles - 1) / n_tiles;
+    if (size > 4 && size < kTile) size = left >= kTile ? kTile : (left + 1) / 2;
+    unroll<5, 1>([&](auto some) EDGELM_ALWAYS_INLINE {
       if (size == some.value) tile(t, some);
     });
+    if constexpr (kTile > 4) {
+      if (size == kTile) tile(t, Int<kTile>());
+    }
     t += size;
   }
 }
