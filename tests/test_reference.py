@@ -15,15 +15,15 @@ from edgelm.reference import Reference, first_difference, weights_by_name
 from edgelm.weights import Weights
 from tiny_models import TinyLlama, decode
 
-# Quantized activations leave a relative error of about 1/254 in each matmul; float32 almost none,
-# but where a key or value rounds to the other float16, sharp scores make 3e-3 of it.
-TOLERANCE = {"F32": 4e-4, "F16": 4e-4, "BF16": 4e-4, "Q8_0": 5e-3}
+# Activations of 16 bits leave hardly more than float32 does, but where a key or value rounds to the
+# other float16, sharp scores make 3e-3 of it.
+TOLERANCE = {"F32": 4e-4, "F16": 4e-4, "BF16": 4e-4, "Q8_0": 6e-4}
 
 
 def compiled(path: Path, n_threads: int = 2) -> tuple[Graph, Plan]:
     file = open_gguf(path)
     graph = Graph()
-    graph.output("logits", build(graph, Meta(file), Weights(file, graph)))
+    graph.output("logits", build(graph, Meta(file), Weights(file, graph, "int16")))
     return graph, graph.compile(n_batch=64, max_rows=64, n_threads=n_threads)
 
 

@@ -27,7 +27,7 @@
 
 // Made from isa/isas.def: those of this processor, best first.
 #define X(name, usable) EDGELM_UNITS(EDGELM_DECLARE, name)
-#include "isas.inc"
+#include "isa/isas.inc"
 #undef X
 
 namespace edgelm {
@@ -59,7 +59,7 @@ const std::vector<Isa>& isas() {
      EDGELM_UNITS(EDGELM_FILL, name) \
      return completed(table);        \
    }},
-#include "isas.inc"
+#include "isa/isas.inc"
 #undef X
     };
   }();
