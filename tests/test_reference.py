@@ -15,9 +15,9 @@ from edgelm.reference import Reference, first_difference, weights_by_name
 from edgelm.weights import Weights
 from tiny_models import TinyLlama, decode
 
-# Activations of 16 bits leave hardly more than float32 does, but where a key or value rounds to the
-# other float16, sharp scores make 3e-3 of it.
-TOLERANCE = {"F32": 4e-4, "F16": 4e-4, "BF16": 4e-4, "Q8_0": 6e-4}
+# A quantized activation may be half a step off, and by that turn a sharp score; float32 leaves almost
+# nothing, but where a key or value rounds to the other float16, sharp scores make 3e-3 of it.
+TOLERANCE = {"F32": 4e-4, "F16": 4e-4, "BF16": 4e-4, "Q8_0": 5e-3}
 
 
 def compiled(path: Path, n_threads: int = 2) -> tuple[Graph, Plan]:

@@ -22,10 +22,10 @@ _IGNORED = re.compile(r"blk\.\d+\.attn_rot_embd\.weight|cls(\.output|\.norm)?\.(
 
 
 # By load()'s `activations`, the tensors of Q8_0 and IQ4 that activations of 16 bits are multiplied
-# with where 8 bits are faster. SmolLM2 in Q8_0, nats of KL divergence: 0.0025 with none; 0.0018 with
-# the output layer, which prefill computes for one row; 0.0014 with attn_v too, a thirtieth of the
-# work. After that knee the price rises: 0.0011 with all of attention, 0.0010 with ffn_down instead,
-# each a quarter of the work or more.
+# with where 8 bits are faster. SmolLM2 in Q8_0, nats of KL divergence: 0.0025 with none; 0.0018
+# with the output layer, which prefill computes for one row; 0.0014 with attn_v too, a thirtieth of
+# the work. After that knee the price rises: 0.0011 with all of attention, 0.0010 with ffn_down
+# instead, each a quarter of the work or more.
 EXACT = {
     "int8": re.compile(r"(?!)"),
     "auto": re.compile(r"(output|token_embd|blk\.\d+\.attn_v)\.weight"),
