@@ -19,8 +19,10 @@ inline constexpr int kKvScaleWidth = 32;  // values that share a scale in q8_0
 // shuffles. q8_0: int8 values in that order, then f16 scales: keys (ceil(C / 32), 64), values
 // (64, ceil(C / 32)). C is a multiple of 8; tiles are multiples of 64 bytes.
 inline constexpr int kHeadWidthUnit = 8;
-constexpr int kv_scales(int head_width) { return (head_width + kKvScaleWidth - 1) / kKvScaleWidth; }
-constexpr size_t kv_tile_bytes(KvType type, int head_width) {
+static constexpr int kv_scales(int head_width) {
+  return (head_width + kKvScaleWidth - 1) / kKvScaleWidth;
+}
+static constexpr size_t kv_tile_bytes(KvType type, int head_width) {
   const size_t c = static_cast<size_t>(head_width),
                scales = static_cast<size_t>(kv_scales(head_width));
   return kPageTokens * (type == KvType::kF16 ? 2 * c : c + 2 * scales);
@@ -74,7 +76,7 @@ struct AttentionArgs {
   float* scratch;  // attention_scratch_floats(rows, C), 64-byte aligned
 };
 
-constexpr size_t attention_scratch_floats(int rows, int head_width) {
+static constexpr size_t attention_scratch_floats(int rows, int head_width) {
   const size_t r = static_cast<size_t>(rows), c = static_cast<size_t>(head_width);
   return r * (3 * c + kAttentionBlock + 8) + 16 * (c + kPageTokens);
 }
