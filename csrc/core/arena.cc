@@ -61,8 +61,9 @@ ArenaLayout lay_out(std::span<const Lifetime> buffers) {
   layout.offsets.resize(buffers.size());
   std::vector<size_t> by_size(buffers.size());
   std::iota(by_size.begin(), by_size.end(), size_t{0});
-  std::stable_sort(by_size.begin(), by_size.end(),
-                   [&](size_t a, size_t b) { return buffers[a].bytes > buffers[b].bytes; });
+  std::sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) {
+    return buffers[a].bytes != buffers[b].bytes ? buffers[a].bytes > buffers[b].bytes : a < b;
+  });
   std::vector<size_t> placed;  // by rising offset
   for (const size_t i : by_size) {
     const Lifetime& buffer = buffers[i];

@@ -50,8 +50,9 @@ void typical_p(Candidates& c, double p) {
   for (double& d : distance) d = std::abs(d - entropy);
   std::vector<size_t> order(n);
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return distance[a] < distance[b]; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return distance[a] != distance[b] ? distance[a] < distance[b] : a < b;
+  });
   double mass = 0;
   size_t kept = 0;
   do mass += prob[order[kept++]];

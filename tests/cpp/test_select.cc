@@ -28,7 +28,8 @@ TEST(top_sorts_any_size_lowest_id_first) {
     const std::vector<float> row = random_row(n, uint32_t(n));
     std::vector<int32_t> ids(n);
     for (size_t i = 0; i < n; ++i) ids[i] = int32_t(i);
-    std::stable_sort(ids.begin(), ids.end(), [&](int a, int b) { return row[a] > row[b]; });
+    std::sort(ids.begin(), ids.end(),
+              [&](int a, int b) { return row[a] != row[b] ? row[a] > row[b] : a < b; });
     for (const size_t k : {size_t(1), size_t(7), size_t(40), n, n + 1}) {
       const std::vector<Candidate> best = top(row, k);
       EXPECT(best.size() == std::min(k, n)) << "n " << n << ", k " << k;
