@@ -24,7 +24,11 @@ double mac_cycle(int64_t (*loop)(int64_t turns)) {
     time = thread_seconds() - start;
     return static_cast<double>(macs) / time;
   };
-  for (mac_second(); time < 1e-3; mac_second()) turns *= 2;
+  mac_second();
+  while (time < 1e-3) {
+    turns *= 2;
+    mac_second();
+  }
   std::array<double, 9> rates;
   double hz = clock_hz();
   for (double& rate : rates) {
