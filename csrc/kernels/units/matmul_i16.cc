@@ -149,7 +149,6 @@ struct Iq4Xs {
     EDGELM_INLINE F32x16 scale() const { return load_f32(scales); }
   };
   struct Packed {
-    static constexpr size_t kBytes = kRecordBytes;
     const uint8_t* p;
     Later later;
     float scales[8][16];
