@@ -1,4 +1,4 @@
-"""What Python code or another thread may change while the native engine reads it, lock or no lock."""
+"""What Python code or another thread may change while the native engine reads it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_threads_may_build_one_graph_while_others_compile_it(rng, hasty):
             assert np.array_equal(results["x"], table[:3])
 
     with ThreadPoolExecutor(6) as pool:
-        made = [*map(lambda n: pool.submit(grow, n), range(4)), pool.submit(compile, 0)]
+        made = [*(pool.submit(grow, n) for n in range(4)), pool.submit(compile, 0)]
         for future in made:
             future.result()
     plan = graph.compile(n_batch=4, max_rows=4, n_threads=1)
@@ -107,7 +107,7 @@ def test_threads_get_one_weight_of_a_file(tmp_path: Path, hasty):
     for _ in range(20):
         graph = Graph()
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda name: graph.weight(file, name), names * 8))
+            found = list(pool.map(graph.weight, [file] * 8 * len(names), names * 8))
         assert len({id(weight) for weight in found}) == len(names)
 
 
@@ -129,16 +129,14 @@ def test_ids_that_change_during_a_run_do_no_harm(rng, hasty):
 
     flipping = threading.Thread(target=flip)
     flipping.start()
-    outcomes = set()
+    good, outcomes = {table[0].tobytes(), table[7].tobytes()}, set()
     try:
         for _ in range(2000):
             try:
                 rows = plan.run(None, tokens, ids, np.zeros(n, np.int32), ids)["x"]
-                assert np.array_equal(rows[-1], table[7]) or np.array_equal(rows[-1], table[0])
-                outcomes.add("run")
+                outcomes.add("run" if rows[-1].tobytes() in good else "wrong")
             except ValueError as error:
-                assert str(2**30) in str(error)
-                outcomes.add("refused")
+                outcomes.add("refused" if str(2**30) in str(error) else str(error))
     finally:
         done.set()
         flipping.join()

@@ -291,11 +291,9 @@ void plan(py::module_& m) {
       });
 
   py::class_<PyValue>(m, "Value")
-      .def_property_readonly(
-          "shape", [](const PyValue& v) { return tuple_of(v.shape()); })
-      .def("__repr__", [](const PyValue& v) {
-        return py::str("Value{}").format(tuple_of(v.shape()));
-      });
+      .def_property_readonly("shape", [](const PyValue& v) { return tuple_of(v.shape()); })
+      .def("__repr__",
+           [](const PyValue& v) { return py::str("Value{}").format(tuple_of(v.shape())); });
 
   py::class_<PyGraph, std::shared_ptr<PyGraph>>(m, "Graph")
       .def(py::init<>())
