@@ -1,6 +1,7 @@
 # make run [MODEL=name-or-file] [PROMPT="..."]    from a fresh machine to generated text
 # make test [ARGS="-k kernels"]                   build, then run the tests
 # make fuzz [SECONDS=60]                          the parsers under libFuzzer, which needs clang++
+# make compilers [ARGS="g++-11 clang++-19"]       engine and C++ tests by each, no warning allowed
 # make bench [MODEL=...] [ARGS="-k q4_k"]         the kernels' suites, then the model's latency
 # make build | lint | format | sanitize | wheel | clean
 #
@@ -9,7 +10,7 @@
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run build test lint format sanitize fuzz wheel bench clean FORCE
+.PHONY: run build test lint format sanitize fuzz compilers wheel bench clean FORCE
 
 MODEL ?= smollm2-135m-instruct
 PROMPT ?= Why is the sky blue? Answer in one sentence.
@@ -75,6 +76,10 @@ fuzz: .venv/made
 	    -artifact_prefix=$(FUZZ)/found-$$target- $(FUZZ)/corpus/$$target $(FUZZ)/seeds/$$target & \
 	  pids="$$pids $$!"; \
 	done; failed=0; for pid in $$pids; do wait $$pid || failed=1; done; exit $$failed
+
+# Each that the machine has, or those that ARGS names, optimized and at -O0.
+compilers: .venv/made
+	tools/check_compilers.sh $(ARGS)
 
 wheel: .venv/made
 	rm -rf dist

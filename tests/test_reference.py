@@ -15,7 +15,7 @@ from edgelm.reference import Reference, first_difference, weights_by_name
 from edgelm.weights import Weights
 from tiny_models import TinyLlama, decode
 
-# A quantized activation may be half a step off, and by that turn a sharp score; float32 leaves almost
+# A quantized activation may be half a step off, and so turn a sharp score; float32 leaves almost
 # nothing, but where a key or value rounds to the other float16, sharp scores make 3e-3 of it.
 TOLERANCE = {"F32": 4e-4, "F16": 4e-4, "BF16": 4e-4, "Q8_0": 5e-3}
 

@@ -55,4 +55,4 @@ printf '#include <concepts>\n#include <span>\nint main() { return std::span<int>
 # What pyproject.toml's build-system asks for, with cmake and ninja: builds are not isolated here, so
 # that they are incremental.
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "scikit-build-core>=0.10" "pybind11>=2.13" "cmake>=3.20" "ninja>=1.10"
+  "scikit-build-core>=1.1" "pybind11>=2.13" "cmake>=3.20" "ninja>=1.10"

@@ -7,6 +7,7 @@
 #include <climits>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,9 @@ using Floats = py::array_t<float, py::array::c_style>;
 using WeightPtr = std::shared_ptr<Weight>;
 
 // The graph as Python builds it: each tensor of a file becomes one Weight however often it is asked
-// for.
+// for. Threads may share it; nothing under its mutex calls Python, which might wait for the holder.
 struct PyGraph {
+  std::mutex mutex;
   Graph graph;
   std::map<std::pair<const void*, std::string>, WeightPtr> weights;
 };
@@ -36,6 +38,11 @@ struct PyGraph {
 struct PyValue {
   std::shared_ptr<PyGraph> owner;
   int id;
+
+  Shape shape() const {
+    const std::lock_guard held(owner->mutex);
+    return owner->graph.type(id).shape;
+  }
 };
 
 struct CancelFlag {
@@ -83,6 +90,7 @@ py::tuple tuple_of(const Shape& shape) {
 
 WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file, const std::string& name,
                       bool exact) {
+  const std::lock_guard held(self.mutex);
   WeightPtr& weight = self.weights[{file.get(), name}];
   if (weight != nullptr) return weight;
   const GgufTensor* tensor = file->find_tensor(name);
@@ -122,7 +130,10 @@ WeightPtr constant(const std::string& name, const Floats& array) {
   return weight;
 }
 
-Attrs attrs_of(const py::dict& dict) {
+// Of a copy: a number's __index__ or another thread may change the dict meanwhile.
+Attrs attrs_of(const py::dict& given) {
+  const auto dict = py::reinterpret_steal<py::dict>(PyDict_Copy(given.ptr()));
+  if (!dict) throw py::error_already_set();
   std::map<std::string, Attr, std::less<>> values;
   for (const auto& [key, value] : dict) {
     const std::string name = py::cast<std::string>(key);
@@ -150,27 +161,41 @@ PyValue add(const std::shared_ptr<PyGraph>& self, const std::string& op,
     check(input.owner == self, op, ": an input belongs to another graph");
     ids.push_back(input.id);
   }
-  return {self,
-          self->graph.add(op, std::move(ids), {weights.begin(), weights.end()}, attrs_of(attrs))};
+  const Attrs named = attrs_of(attrs);
+  const std::lock_guard held(self->mutex);
+  return {self, self->graph.add(op, std::move(ids), {weights.begin(), weights.end()}, named)};
 }
 
-std::unique_ptr<Plan> compile(const PyGraph& self, int n_batch, int max_rows, int n_threads) {
-  auto graph = std::make_shared<const Graph>(self.graph);
+std::unique_ptr<Plan> compile(PyGraph& self, int n_batch, int max_rows, int n_threads) {
+  auto graph = [&] {
+    const std::lock_guard held(self.mutex);
+    return std::make_shared<const Graph>(self.graph);
+  }();
   const Unlocked unlocked;
   return std::make_unique<Plan>(std::move(graph), Limits{n_batch, max_rows, n_threads},
                                 Interrupts(nullptr));
 }
 
-std::span<const int32_t> ids_of(const Ids& array, const char* name) {
+std::vector<int32_t> ids_of(const Ids& array, const char* name) {
   check(array.ndim() == 1, name, " must be one-dimensional, got ", array.ndim(), " axes");
   check(array.size() <= INT_MAX, name, " has ", array.size(), " entries");
-  return {array.data(), static_cast<size_t>(array.size())};
+  return {array.data(), array.data() + array.size()};
 }
 
-Batch batch_of(const Ids& tokens, const Ids& positions, const Ids& sequences, const Ids& wanted) {
-  return {ids_of(tokens, "tokens"), ids_of(positions, "positions"), ids_of(sequences, "sequences"),
-          ids_of(wanted, "wanted")};
-}
+// A batch of its own ids: what was checked must not change in the caller's arrays during the run.
+class OwnBatch {
+ public:
+  OwnBatch(const Ids& tokens, const Ids& positions, const Ids& sequences, const Ids& wanted)
+      : tokens_(ids_of(tokens, "tokens")),
+        positions_(ids_of(positions, "positions")),
+        sequences_(ids_of(sequences, "sequences")),
+        wanted_(ids_of(wanted, "wanted")) {}
+
+  Batch view() const { return {tokens_, positions_, sequences_, wanted_}; }
+
+ private:
+  std::vector<int32_t> tokens_, positions_, sequences_, wanted_;
+};
 
 // The caller's array for an output, if it gave one.
 Floats given(const py::dict& out, const std::string& name, py::ssize_t n_rows, py::ssize_t width) {
@@ -186,7 +211,8 @@ Floats given(const py::dict& out, const std::string& name, py::ssize_t n_rows, p
 py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positions,
                const Ids& sequences, const Ids& wanted, const CancelFlag* cancel,
                const py::dict& out) {
-  const Batch batch = batch_of(tokens, positions, sequences, wanted);
+  const OwnBatch own(tokens, positions, sequences, wanted);
+  const Batch batch = own.view();
   self.check_batch(batch);
   py::dict results;
   std::vector<float*> outputs;
@@ -209,7 +235,8 @@ py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positio
 
 py::list trace(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positions,
                const Ids& sequences, const Ids& wanted) {
-  const Batch batch = batch_of(tokens, positions, sequences, wanted);
+  const OwnBatch own(tokens, positions, sequences, wanted);
+  const Batch batch = own.view();
   std::vector<Traced> results;
   {
     const Unlocked unlocked;
@@ -265,11 +292,9 @@ void plan(py::module_& m) {
       });
 
   py::class_<PyValue>(m, "Value")
-      .def_property_readonly(
-          "shape", [](const PyValue& v) { return tuple_of(v.owner->graph.type(v.id).shape); })
-      .def("__repr__", [](const PyValue& v) {
-        return py::str("Value{}").format(tuple_of(v.owner->graph.type(v.id).shape));
-      });
+      .def_property_readonly("shape", [](const PyValue& v) { return tuple_of(v.shape()); })
+      .def("__repr__",
+           [](const PyValue& v) { return py::str("Value{}").format(tuple_of(v.shape())); });
 
   py::class_<PyGraph, std::shared_ptr<PyGraph>>(m, "Graph")
       .def(py::init<>())
@@ -283,6 +308,7 @@ void plan(py::module_& m) {
       .def(
           "input",
           [](const std::shared_ptr<PyGraph>& self, const std::string& name) {
+            const std::lock_guard held(self->mutex);
             return PyValue{self, self->graph.input(name)};
           },
           py::arg("name"))
@@ -291,6 +317,7 @@ void plan(py::module_& m) {
           "output",
           [](const std::shared_ptr<PyGraph>& self, const std::string& name, const PyValue& value) {
             check(value.owner == self, "output '", name, "' belongs to another graph");
+            const std::lock_guard held(self->mutex);
             self->graph.output(name, value.id);
           },
           py::arg("name"), py::arg("value"))

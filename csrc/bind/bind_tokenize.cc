@@ -33,14 +33,14 @@ py::list list_of(const std::vector<int32_t>& ids) {
   return list;
 }
 
+// Of a copy: an item's __index__ or another thread may change a list meanwhile.
 std::vector<int32_t> ids_of(const py::handle& sequence, int32_t size) {
-  const auto items = py::reinterpret_steal<py::object>(
-      PySequence_Fast(sequence.ptr(), "ids must be a sequence of integers"));
+  const auto items = py::reinterpret_steal<py::object>(PySequence_Tuple(sequence.ptr()));
   if (!items) throw py::error_already_set();
-  std::vector<int32_t> ids(static_cast<size_t>(PySequence_Fast_GET_SIZE(items.ptr())));
+  std::vector<int32_t> ids(static_cast<size_t>(PyTuple_GET_SIZE(items.ptr())));
   for (size_t i = 0; i < ids.size(); ++i) {
     const auto number = py::reinterpret_steal<py::object>(
-        PyNumber_Index(PySequence_Fast_GET_ITEM(items.ptr(), static_cast<py::ssize_t>(i))));
+        PyNumber_Index(PyTuple_GET_ITEM(items.ptr(), static_cast<py::ssize_t>(i))));
     if (!number) throw py::error_already_set();
     int overflow = 0;
     const long long id = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);

@@ -60,7 +60,8 @@ class Engine:
         self._freed = threading.Event()
         self._closed = ""  # why, once it is
         self._running: CancelFlag | None = None
-        _ENGINES.add(self)
+        with _ENGINES_LOCK:
+            _ENGINES.add(self)
 
     # --- sequences -------------------------------------------------------------------------------
 
@@ -332,21 +333,29 @@ MAX_IDS = 1 << 24
 _ENDED = "The program has ended, and the model with it."
 _FORKED = "This process was forked while the model was running. Load it again here."
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+_ENGINES_LOCK = threading.Lock()  # held during a fork, so that the child's set is whole
 
 
 @atexit.register
 def _at_exit() -> None:
-    for engine in list(_ENGINES):
+    with _ENGINES_LOCK:
+        engines = list(_ENGINES)
+    for engine in engines:
         engine.close(_ENDED)
 
 
 def _after_fork() -> None:
+    _ENGINES_LOCK.release()
     for engine in list(_ENGINES):
         engine.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_ENGINES_LOCK.acquire,
+        after_in_parent=_ENGINES_LOCK.release,
+        after_in_child=_after_fork,
+    )
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
