@@ -17,7 +17,7 @@ constexpr uint8_t kLevelBytes[16] = {
 
 // w = d * level[code]. Record: four lines of nibbles, f16 scales.
 struct Iq4Nl : Affine<iq4_nl, Bits4, 0, kByteStart, false> {
-  static constexpr int kStreams = 1;
+  [[maybe_unused]] static constexpr int kStreams = 1;
   template <int g>
   static EDGELM_INLINE Bytes4 group(const uint8_t* p) {
     return lookup(kLevelBytes, code_group<Bits4, g>(p));
@@ -34,9 +34,10 @@ struct Iq4Nl : Affine<iq4_nl, Bits4, 0, kByteStart, false> {
 // w = d * (scale - 32) * level[code], a 6-bit scale each 32 weights. Record: lines of nibbles, 2
 // sixes of scales, f16 d.
 struct Iq4Xs : KCodes<iq4_xs, Bits4> {
-  static constexpr int kSub = 32, kChain = 1, kOffset = 0, kStart = kByteStart, kMins = 0;
-  static constexpr int kFusedTokens = 64, kStreams = 1;
-  static constexpr size_t kD = 2 * kSixesBytes, kBytes = kCodeBytes + kD + 2 * kGroupRows;
+  [[maybe_unused]] static constexpr int kSub = 32, kChain = 1, kOffset = 0, kStart = kByteStart,
+                                        kMins = 0;
+  [[maybe_unused]] static constexpr int kFusedTokens = 64, kStreams = 1;
+  [[maybe_unused]] static constexpr size_t kD = 2 * kSixesBytes, kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<8, kMins>;
 
   template <int g, class Line>
