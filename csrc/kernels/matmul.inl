@@ -26,9 +26,30 @@ namespace {
 
 constexpr int kNoStart = 99;   // in place of a shift for start<>(): sums start at zero
 constexpr int kFewTokens = 3;  // up to here memory is waited for
+// Are up to 48 or 64 tokens faster straight from records? Signed weights gain from panels, which
+// hold them without their offset.
+constexpr bool kFusedMany = kWide && kByteOffset > 0;
 // From here on panels are twice as long: then runs of activations matter more than that a panel is
 // written and read within the first-level cache.
 constexpr int kManyTokens = 64;
+
+// The sums of a type's products, and the first of them.
+template <bool kBytes>
+struct SumsOf {
+  using Type = Sums;
+};
+template <>
+struct SumsOf<true> {
+  using Type = ByteSums;
+};
+template <class S, int j>
+EDGELM_INLINE S first_dot4(Bytes4 w, Acts x) {
+  if constexpr (requires { S::zero(); }) {
+    return dot4<j>(S::zero(), w, x);
+  } else {
+    return dot4<j>(w, x);
+  }
+}
 
 // What comes into the cache while a record is read: the same part of a later record in each of n
 // groups. Memory serves four such streams up to a third faster than one.
