@@ -164,6 +164,7 @@ def test_a_large_matrix(quant, rng):
 
 
 FUSED = [isa for isa in ISAS if isa in ("avx2", "avxvnni", "avx512vnni")]
+ARM = [isa for isa in ISAS if isa in ("neon", "dotprod", "i8mm")]
 TWICE_ROUNDED = [isa for isa in ISAS if isa in ("scalar", "scalar_wide")]
 
 
@@ -171,14 +172,18 @@ TWICE_ROUNDED = [isa for isa in ISAS if isa in ("scalar", "scalar_wide")]
 def test_isas_agree_bit_by_bit(quant, rng):
     """All that sum integers exactly and then floats in one order, with fma or without.
 
-    8-bit activations for Q8_0 and IQ4 are a choice of the wide ones; 16-bit ones all have.
+    8-bit activations for Q8_0 and IQ4 are a choice of the wide ones and ARM's; 16-bit ones all have.
+    9 tokens are enough for the matrix instruction of i8mm, 3 are not.
     """
     rows, x = reference.random_rows(rng, quant, 33, 1024), activations(rng, 9, 1024)
-    kind = Exact if quant in EXACT_QUANTS else str
-    for isas in (FUSED, TWICE_ROUNDED):
-        outs = [packed(kind(isa), quant, rows, 1024).matmul(x) for isa in isas]
-        for out in outs[1:]:
-            assert np.array_equal(out.view(np.uint32), outs[0].view(np.uint32))
+    kinds = [Exact, str] if quant in EXACT_QUANTS else [str]
+    for isas in (FUSED, ARM, TWICE_ROUNDED):
+        for kind in kinds if isas is ARM else kinds[:1]:
+            outs = [packed(kind(isa), quant, rows, 1024).matmul(x) for isa in isas]
+            for isa, out in zip(isas, outs, strict=True):
+                assert np.array_equal(out.view(np.uint32), outs[0].view(np.uint32))
+                few = packed(kind(isa), quant, rows, 1024).matmul(x[:3])
+                assert np.array_equal(few.view(np.uint32), out[:3].view(np.uint32))
 
 
 # --- extremes ----------------------------------------------------------------------------------

@@ -6,10 +6,11 @@
 namespace edgelm {
 namespace {
 
-inline constexpr bool kWide = false;
+inline constexpr bool kWide = false, kByteSums = false;
 inline constexpr int kByteOffset = 128;
 
 using Sums = Shorts2;
+using ByteSums = Shorts2;
 struct Acts {
   const int8_t* q;
 };

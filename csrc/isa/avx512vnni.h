@@ -31,7 +31,7 @@ struct Quad {
 };
 
 inline constexpr int kGroupRows = 16, kLineBytes = 64, kTile = 8, kByteOffset = 128;
-inline constexpr bool kWide = true;
+inline constexpr bool kWide = true, kByteSums = true;
 
 EDGELM_INLINE void pin(Bytes4& x) { __asm__ volatile("" : "+v"(x.v)); }
 EDGELM_INLINE void pin(Shorts2& x) { __asm__ volatile("" : "+v"(x.v)); }
@@ -108,6 +108,7 @@ EDGELM_INLINE Ints1 dot2(Shorts2 w, Quad x) { return dot2(zero_i32(), w, x); }
 // --- running sums ----------------------------------------------------------------------------
 
 using Sums = Ints1;
+using ByteSums = Ints1;
 struct Acts {
   const int8_t* q;
 };

@@ -6,10 +6,11 @@
 namespace edgelm {
 namespace {
 
-inline constexpr bool kWide = true;
+inline constexpr bool kWide = true, kByteSums = true;
 inline constexpr int kByteOffset = 128;
 
 using Sums = Ints1;
+using ByteSums = Ints1;
 struct Acts {
   const int8_t* q;
 };

@@ -4,7 +4,7 @@
 namespace edgelm {
 namespace {
 inline constexpr int kGroupRows = 16, kTile = 4, kByteOffset = 128;
-inline constexpr bool kWide = false;
+inline constexpr bool kWide = false, kByteSums = false;
 }  // namespace
 }  // namespace edgelm
 
@@ -14,6 +14,7 @@ namespace edgelm {
 namespace {
 
 using Sums = Shorts2;
+using ByteSums = Shorts2;
 struct Acts {
   const int8_t* q;
 };

@@ -18,15 +18,22 @@
 //   prefetch, prefetch_later into the first and into the second cache
 //
 // Running sums of u8 x s8 products, in isa/scalar.h and isa/scalar_wide.h:
-//   kWide                    sums are int32, so no chain overflows, and weights of 8 bits can be
-//                            summed, kByteOffset added to them; else int16 lanes, two a row
-//   kTile                    tokens that are computed together, as registers allow
-//   load_acts(q)             16 K of a token; dot4<j>(w, x), dot4<j>(sums, w, x): its K-group j of
-//   4 dot2(w, x), dot2(sum, w, x)   int16 pairs total(sums)              a value a row start<s>(p)
-//   sums that start at -factor * (sum of q), shifted right by s; store_start<n>(q, factor, p)
-//   writes what it reads; returns the sum of q scale_line(x)            an integer scale a row:
-//   scaled(sums, s), add_scaled(x, sums, s), whose
-//                            values are exact up to 2^24
+//   kWide         sums are int32, so no chain overflows; else int16 lanes, in whose pairs a row's
+//                 products lie
+//   kByteSums     can weights of 8 bits be summed, kByteOffset added to them? In ByteSums,
+//                 which have a zero() where they are not Sums
+//   kByteOffset   0 where weights are the signed operand
+//   kTile         tokens that are computed together, as registers allow
+//   load_acts(q)  16 K of a token
+//   dot4<j>(w, x), dot4<j>(sums, w, x)      its K-group j of 4
+//   dot2(w, x), dot2(sum, w, x)             int16 pairs
+//   total(sums)                             a value a row
+//   start<s>(p)   sums that start at -factor * (sum of q), shifted right by s
+//   store_start<n>(q, factor, p)            writes what start reads; returns the sum of q
+//   scale_line(x)                           an integer scale a row
+//   scaled(sums, s), add_scaled(x, sums, s) sums times scales, exact up to 2^24
+// Where weights are signed, of bytes, too: subtract(x, y), subtract_from(x, y), and
+//   mul(x, y)     the low bytes of products with a Bytes1
 #include <cstddef>
 #include <cstdint>
 

@@ -5,7 +5,7 @@
 namespace edgelm {
 namespace {
 inline constexpr int kGroupRows = 8, kTile = 8, kByteOffset = 128;
-inline constexpr bool kWide = true;
+inline constexpr bool kWide = true, kByteSums = true;
 }  // namespace
 }  // namespace edgelm
 
@@ -15,6 +15,7 @@ namespace edgelm {
 namespace {
 
 using Sums = Ints1;
+using ByteSums = Ints1;
 struct Acts {
   const int8_t* q;
 };

@@ -26,9 +26,36 @@ namespace {
 
 constexpr int kNoStart = 99;   // in place of a shift for start<>(): sums start at zero
 constexpr int kFewTokens = 3;  // up to here memory is waited for
+// Are up to 48 or 64 tokens faster straight from records? Signed weights gain from panels, which
+// hold them without their offset.
+constexpr bool kFusedMany = kWide && kByteOffset > 0;
+// Tokens from which a matrix instruction serves, in matmul_mmla.inl; 0 without one.
+#ifdef EDGELM_MMLA
+constexpr int kMatrixTokens = 6;
+#else
+constexpr int kMatrixTokens = 0;
+#endif
 // From here on panels are twice as long: then runs of activations matter more than that a panel is
 // written and read within the first-level cache.
 constexpr int kManyTokens = 64;
+
+// The sums of a type's products, and the first of them.
+template <bool kBytes>
+struct SumsOf {
+  using Type = Sums;
+};
+template <>
+struct SumsOf<true> {
+  using Type = ByteSums;
+};
+template <class S, int j>
+EDGELM_INLINE S first_dot4(Bytes4 w, Acts x) {
+  if constexpr (requires { S::zero(); }) {
+    return dot4<j>(S::zero(), w, x);
+  } else {
+    return dot4<j>(w, x);
+  }
+}
 
 // What comes into the cache while a record is read: the same part of a later record in each of n
 // groups. Memory serves four such streams up to a third faster than one.
@@ -246,10 +273,22 @@ void panel_matmul(const MatmulArgs& args) {
 }
 
 template <class W>
+void matrix_matmul(const MatmulArgs& args);
+
+template <class W>
 void matmul(const MatmulArgs& args) {
-  const bool fused = args.form == MatmulForm::kFused ||
-                     (args.form == MatmulForm::kAuto && args.n_tokens <= W::kFusedTokens);
-  fused ? fused_matmul<W>(args) : panel_matmul<W>(args);
+  constexpr bool kMatrix =
+      kMatrixTokens > 0 && W::kAct != ActFormat::kF32 && W::kAct != ActFormat::kI16x32;
+  constexpr int kFused =
+      kMatrix && kMatrixTokens <= W::kFusedTokens ? kMatrixTokens - 1 : W::kFusedTokens;
+  if (args.form == MatmulForm::kFused ||
+      (args.form == MatmulForm::kAuto && args.n_tokens <= kFused)) {
+    fused_matmul<W>(args);
+  } else if constexpr (kMatrix) {
+    matrix_matmul<W>(args);
+  } else {
+    panel_matmul<W>(args);
+  }
 }
 
 template <class W>
@@ -259,3 +298,7 @@ WeightKernels weight_kernels() {
 
 }  // namespace
 }  // namespace edgelm
+
+#ifdef EDGELM_MMLA
+#include "kernels/matmul_mmla.inl"
+#endif

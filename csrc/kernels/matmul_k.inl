@@ -21,9 +21,18 @@ namespace {
 // dmin.
 template <int kScales, int kMins>
 struct alignas(64) KScales {
-  ScaleLine scale[kScales];
+  ScaleLine scale[kScales > 0 ? kScales : 1];
   Floats1 min[kMins > 0 ? kMins : 1];
   Floats1 d;
+};
+
+template <bool kFolded, class F>
+struct FoldedScales {
+  using Type = typename F::Scales;
+};
+template <class F>
+struct FoldedScales<true, F> {
+  using Type = KScales<0, F::kMins>;
 };
 
 // The lines of a record's codes.
@@ -41,6 +50,7 @@ struct KLines {
 // The codes of a record and its scales, from a record or from a panel.
 template <class F>
 struct PackedK : KLines<F> {
+  static constexpr bool kCentred = false, kFolded = false;
   static constexpr size_t kBytes = F::kBytes;
   Later later;
   typename F::Scales scales;
@@ -53,14 +63,16 @@ struct PackedK : KLines<F> {
 
 template <class F>
 struct ExpandedK {
-  static constexpr size_t kBytes = sizeof(typename F::Scales) + 64 * kLineBytes;
-  const typename F::Scales& scales;
+  // Where weights are signed, offsets are taken from the codes; and scales that leave them within
+  // int8 are multiplied with them.
+  static constexpr bool kCentred = kByteOffset == 0, kFolded = kCentred && kWide && F::kFolds;
+  using Scales = typename FoldedScales<kFolded, F>::Type;
+  static constexpr size_t kBytes = sizeof(Scales) + 64 * kLineBytes;
+  const Scales& scales;
   const uint8_t* p;
   Ahead& ahead;
   explicit EDGELM_INLINE ExpandedK(const uint8_t* panel, Ahead& next)
-      : scales(*reinterpret_cast<const typename F::Scales*>(panel)),
-        p(panel + sizeof(typename F::Scales)),
-        ahead(next) {}
+      : scales(*reinterpret_cast<const Scales*>(panel)), p(panel + sizeof(Scales)), ahead(next) {}
   EDGELM_INLINE void fetch(int) const { ahead.fetch(); }
   template <int g>
   EDGELM_INLINE Bytes4 group(int b) const {
@@ -71,6 +83,7 @@ struct ExpandedK {
 // What most types of 256-blocks share: groups of a record's lines are codes as they are.
 template <class FileBlock, class CodeLayout>
 struct KCodes {
+  static constexpr bool kWholeBytes = false, kFolds = false;
   using Block = FileBlock;
   using Codes = CodeLayout;
   static constexpr size_t kCodeBytes = 8 * kLineBytes * Codes::kLines;
@@ -98,7 +111,6 @@ struct KWeight {
   static constexpr size_t kActBytes = 8 * sizeof(Act);
   static constexpr size_t kRecordBytes = F::kBytes, kPanelBytes = ExpandedK<F>::kBytes;
   static constexpr int kPanelWeights = 2048, kFusedTokens = F::kFusedTokens, kStreams = F::kStreams;
-  static constexpr int kChain = kWide ? F::kSub / 4 : F::kChain;
   using Packed = PackedK<F>;
   using Expanded = ExpandedK<F>;
   static_assert(sizeof(Block) * kGroupRows == F::kBytes);
@@ -124,13 +136,30 @@ struct KWeight {
     F::decode(code, record + F::kCodeBytes, column, out);
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
-    F::expand_scales(record + F::kCodeBytes, *reinterpret_cast<typename F::Scales*>(panel));
-    panel += sizeof(typename F::Scales);
+    auto& scales = *reinterpret_cast<typename Expanded::Scales*>(panel);
+    panel += sizeof scales;
     const KLines<F> lines{record};
-    for (int b = 0; b < 8; ++b) {
-      unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
-        store(panel + kLineBytes * (8 * b + g.value), lines.template group<g.value>(b));
-      });
+    if constexpr (Expanded::kFolded) {
+      Bytes1 factor[256 / F::kSub];
+      F::expand_folded(record + F::kCodeBytes, factor, scales);
+      for (int b = 0; b < 8; ++b) {
+        unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
+          const auto w = F::centred(lines.template group<g.value>(b));
+          store(panel + kLineBytes * (8 * b + g.value),
+                mul(w, factor[32 / F::kSub * b + 4 * g.value / F::kSub]));
+        });
+      }
+    } else {
+      F::expand_scales(record + F::kCodeBytes, scales);
+      for (int b = 0; b < 8; ++b) {
+        unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
+          auto w = lines.template group<g.value>(b);
+          if constexpr (Expanded::kCentred && F::kStart != kNoStart) {
+            w = subtract(w, kStartFactor<32 / F::kSub> >> F::kStart);
+          }
+          store(panel + kLineBytes * (8 * b + g.value), w);
+        });
+      }
     }
   }
 
@@ -140,34 +169,38 @@ struct KWeight {
     const auto a = [&](int t, int b) EDGELM_ALWAYS_INLINE -> const Act& {
       return reinterpret_cast<const Act*>(act + t * stride)[b];
     };
+    constexpr int kSub = Source::kFolded ? 32 : F::kSub;
+    constexpr int kStart = Source::kCentred ? kNoStart : F::kStart;
+    constexpr int kChain = kWide ? kSub / 4 : F::kChain;
+    using S = typename SumsOf<F::kWholeBytes>::Type;
     Floats1 sum[T];
     unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_f32(); });
     for (int b = 0; b < 8; ++b) {
       source.fetch(b);
-      Sums chain[T];
-      Scaled part[T];
+      S chain[T];
+      Scaled part[T];  // unused if scales are folded into weights
       unroll<2>([&](auto half) EDGELM_ALWAYS_INLINE {
         Acts x[T];
         unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
           x[t.value] = load_acts(a(t.value, b).q + 16 * half.value);
         });
         unroll<4>([&](auto j) EDGELM_ALWAYS_INLINE {
-          constexpr int kGroup = 4 * half.value + j.value, kPart = 4 * kGroup / F::kSub;
+          constexpr int kGroup = 4 * half.value + j.value, kPart = 4 * kGroup / kSub;
           Bytes4 w = source.template group<kGroup>(b);
           pin(w);
           unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
             if constexpr (kGroup % kChain > 0) {
               chain[t.value] = dot4<j.value>(chain[t.value], w, x[t.value]);
-            } else if constexpr (F::kStart != kNoStart) {
-              const Sums first = start<F::kStart>(a(t.value, b).start[kPart]);
+            } else if constexpr (kStart != kNoStart) {
+              const Sums first = start<kStart>(a(t.value, b).start[kPart]);
               chain[t.value] = dot4<j.value>(first, w, x[t.value]);
             } else {
-              chain[t.value] = dot4<j.value>(w, x[t.value]);
+              chain[t.value] = first_dot4<S, j.value>(w, x[t.value]);
             }
             pin(chain[t.value]);
           });
-          if constexpr (kGroup % kChain == kChain - 1) {
-            const ScaleLine s = source.scales.scale[32 / F::kSub * b + kPart];
+          if constexpr (!Source::kFolded && kGroup % kChain == kChain - 1) {
+            const ScaleLine& s = source.scales.scale[32 / kSub * b + kPart];
             unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
               if constexpr (kGroup < kChain) {
                 part[t.value] = scaled(chain[t.value], s);
@@ -179,8 +212,12 @@ struct KWeight {
         });
       });
       unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-        sum[t.value] =
-            fma(to_float(part[t.value]), broadcast_f32(&a(t.value, b).scale), sum[t.value]);
+        const Floats1 d = broadcast_f32(&a(t.value, b).scale);
+        if constexpr (Source::kFolded) {
+          sum[t.value] = fma(to_float(total(chain[t.value])), d, sum[t.value]);
+        } else {
+          sum[t.value] = fma(to_float(part[t.value]), d, sum[t.value]);
+        }
       });
     }
     const Floats1 d = source.scales.d;

@@ -18,6 +18,7 @@ namespace {
 // F: group<g>(record), scale(record), min(record) as below.
 template <class F>
 struct PackedU8 {
+  static constexpr bool kCentred = false;
   static constexpr size_t kBytes = F::kBytes;
   const uint8_t* p;
   Later later;
@@ -31,8 +32,10 @@ struct PackedU8 {
   EDGELM_INLINE Floats1 min() const { return F::min(p); }
 };
 
-// Eight lines, a K-group each, then a line of scales and one of minimums, both as floats.
+// Eight lines, a K-group each, then a line of scales and one of minimums, both as floats. Offsets
+// are taken from the codes where weights are signed, so that no sum has to start with them.
 struct ExpandedU8 {
+  static constexpr bool kCentred = kByteOffset == 0;
   static constexpr size_t kScale = 8 * kLineBytes, kMin = 9 * kLineBytes, kBytes = 10 * kLineBytes;
   const uint8_t* p;
   Ahead& ahead;
@@ -48,14 +51,16 @@ struct ExpandedU8 {
   EDGELM_INLINE Floats1 min() const { return load_f32(reinterpret_cast<const float*>(p + kMin)); }
 };
 
-template <int kStart, bool kHasMin, int T, class Source>
+template <int kStartShift, bool kHasMin, bool kBytes, int T, class Source>
 EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_t stride,
                                  Floats1 (&c)[T]) {
   const auto a = [&](int t) EDGELM_ALWAYS_INLINE -> const ActI8x32& {
     return *reinterpret_cast<const ActI8x32*>(act + t * stride);
   };
+  constexpr int kStart = Source::kCentred ? kNoStart : kStartShift;
+  using S = typename SumsOf<kBytes>::Type;
   source.fetch();
-  Sums sums[T];
+  S sums[T];
   unroll<2>([&](auto half) EDGELM_ALWAYS_INLINE {
     Acts x[T];
     unroll<T>([&](auto t)
@@ -70,7 +75,7 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
         } else if constexpr (kStart != kNoStart) {
           sums[t.value] = dot4<j.value>(start<kStart>(a(t.value).start[0]), w, x[t.value]);
         } else {
-          sums[t.value] = dot4<j.value>(w, x[t.value]);
+          sums[t.value] = first_dot4<S, j.value>(w, x[t.value]);
         }
         pin(sums[t.value]);
       });
@@ -90,9 +95,9 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
 }
 
 // A weight type of 32-blocks. F describes it:
-//   Block, Codes, kStart, kHasMin, kCodeBytes, kBytes, kFusedTokens, kStreams
-//   codes(block, out)   unsigned
-//   group<g>, scale, min of a record; pack_scales, unpack_scales of one column
+//   Block, Codes, kStart, kHasMin, kWholeBytes (weights of 8 bits), kCodeBytes, kBytes,
+//   kFusedTokens, kStreams codes(block, out)   unsigned group<g>, scale, min of a record;
+//   pack_scales, unpack_scales of one column
 template <class F>
 struct U8Weight {
   using Block = typename F::Block;
@@ -118,7 +123,11 @@ struct U8Weight {
   }
   static EDGELM_INLINE void expand(const uint8_t* record, uint8_t* panel) {
     unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
-      store(panel + kLineBytes * g.value, F::template group<g.value>(record));
+      auto w = F::template group<g.value>(record);
+      if constexpr (ExpandedU8::kCentred && F::kStart != kNoStart) {
+        w = subtract(w, kStartFactor<1> >> F::kStart);
+      }
+      store(panel + kLineBytes * g.value, w);
     });
     store(reinterpret_cast<float*>(panel + ExpandedU8::kScale), F::scale(record));
     if constexpr (F::kHasMin)
@@ -127,7 +136,7 @@ struct U8Weight {
   template <int T, class Source>
   static EDGELM_INLINE void accumulate(const Source& source, const uint8_t* act, size_t stride,
                                        Floats1 (&c)[T]) {
-    accumulate_u8<F::kStart, F::kHasMin, T>(source, act, stride, c);
+    accumulate_u8<F::kStart, F::kHasMin, F::kWholeBytes, T>(source, act, stride, c);
   }
 };
 
@@ -144,10 +153,11 @@ struct Affine {
   using Block = FileBlock;
   using Codes = CodeLayout;
   static constexpr int kStart = kStartShift;
-  static constexpr bool kHasMin = kMin;
-  static constexpr int kFusedTokens = kWide                ? (Codes::kLines == 8 ? 1 << 20 : 64)
-                                      : Codes::kLines == 4 ? 20
-                                                           : 11,
+  static constexpr bool kHasMin = kMin, kWholeBytes = Codes::kLines == 8;
+  static constexpr int kFusedTokens = kWholeBytes && kByteSums ? 1 << 20
+                                      : kFusedMany             ? 64
+                                      : Codes::kLines == 4     ? 20
+                                                               : 11,
                        kStreams = 4;
   static constexpr size_t kCodeBytes = kLineBytes * Codes::kLines, kScaleBytes = 2 * kGroupRows;
   static constexpr size_t kBytes = kCodeBytes + (kMin ? 2 : 1) * kScaleBytes;

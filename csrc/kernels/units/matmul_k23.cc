@@ -10,7 +10,7 @@ namespace {
 // scales, f16 d.
 struct Q3K : KCodes<q3_k, Bits3> {
   static constexpr int kSub = 16, kChain = 4, kOffset = 4, kStart = 0, kMins = 0;
-  static constexpr int kFusedTokens = kWide ? 48 : 6, kStreams = 4;
+  static constexpr int kFusedTokens = kFusedMany ? 48 : 6, kStreams = 4;
   static constexpr size_t kD = 4 * kSixesBytes, kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<16, kMins>;
 
@@ -31,6 +31,21 @@ struct Q3K : KCodes<q3_k, Bits3> {
     const float eighth = 0.125f;
     s.d = mul(load_f16(in + kD), broadcast_f32(&eighth));
   }
+  // (4 - code) * (scale - 32) is within int8, which its negative is not.
+  static constexpr bool kFolds = true;
+  template <class Line>
+  static EDGELM_INLINE Line centred(Line w) {
+    return subtract_from(kOffset, bits<3>(w, 0x07));
+  }
+  static EDGELM_INLINE void expand_folded(const uint8_t* in, Bytes1 (&factor)[16],
+                                          KScales<0, kMins>& s) {
+    for (int b = 0; b < 16; b += 4) {
+      const Sixes x = load_sixes(in + b / 4 * kSixesBytes);
+      for (int i = 0; i < 4; ++i) factor[b + i] = subtract(x.value[i], 32);
+    }
+    const float negative = -1;
+    s.d = mul(load_f16(in + kD), broadcast_f32(&negative));
+  }
   static void decode(const uint8_t* code, const uint8_t* in, int column, float* out) {
     const float d = half_at(in + kD, column);
     for (int b = 0; b < 16; ++b) {
@@ -45,7 +60,7 @@ struct Q3K : KCodes<q3_k, Bits3> {
 // Record: code lines, 16 lines of scales and minimums, f16 d, f16 dmin.
 struct Q2K : KCodes<q2_k, Bits2> {
   static constexpr int kSub = 16, kChain = 4, kOffset = 0, kStart = kNoStart, kMins = 16;
-  static constexpr int kFusedTokens = kWide ? 48 : 8, kStreams = 4;
+  static constexpr int kFusedTokens = kFusedMany ? 48 : 8, kStreams = 4;
   static constexpr size_t kD = 16 * kGroupRows, kDmin = kD + 2 * kGroupRows;
   static constexpr size_t kBytes = kCodeBytes + kDmin + 2 * kGroupRows;
   using Scales = KScales<16, kMins>;
@@ -62,6 +77,21 @@ struct Q2K : KCodes<q2_k, Bits2> {
     for (int b = 0; b < 16; ++b) {
       const Bytes1 x = load_bytes1(in + kGroupRows * b);
       s.scale[b] = scale_line(bits<0>(x, 15));
+      s.min[b] = mul(dmin, to_float(widen(bits<4>(x, 15))));
+    }
+    s.d = load_f16(in + kD);
+  }
+  static constexpr bool kFolds = true;
+  template <class Line>
+  static EDGELM_INLINE Line centred(Line w) {
+    return w;
+  }
+  static EDGELM_INLINE void expand_folded(const uint8_t* in, Bytes1 (&factor)[16],
+                                          KScales<0, kMins>& s) {
+    const Floats1 dmin = load_f16(in + kDmin);
+    for (int b = 0; b < 16; ++b) {
+      const Bytes1 x = load_bytes1(in + kGroupRows * b);
+      factor[b] = bits<0>(x, 15);
       s.min[b] = mul(dmin, to_float(widen(bits<4>(x, 15))));
     }
     s.d = load_f16(in + kD);

@@ -13,7 +13,7 @@ struct K4 : KCodes<FileBlock, CodeLayout> {
   using Codes = CodeLayout;
   using KCodes<Block, Codes>::kCodeBytes;
   static constexpr int kSub = 32, kChain = kGroups, kOffset = 0, kStart = kNoStart, kMins = 8;
-  static constexpr int kFusedTokens = kWide ? 64 : Codes::kLines == 4 ? 12 : 8, kStreams = 4;
+  static constexpr int kFusedTokens = kFusedMany ? 64 : Codes::kLines == 4 ? 12 : 8, kStreams = 4;
   static constexpr size_t kD = 4 * kSixesBytes, kDmin = kD + 2 * kGroupRows;
   static constexpr size_t kBytes = kCodeBytes + kDmin + 2 * kGroupRows;
   using Scales = KScales<8, kMins>;

@@ -9,7 +9,7 @@ namespace {
 // Record: code lines, 16 lines of scales, f16 d.
 struct Q6K : KCodes<q6_k, Bits6> {
   static constexpr int kSub = 16, kChain = 4, kOffset = 32, kStart = 0, kMins = 0;
-  static constexpr int kFusedTokens = kWide ? 48 : 7, kStreams = 4;
+  static constexpr int kFusedTokens = kFusedMany ? 48 : 7, kStreams = 4;
   static constexpr size_t kD = 16 * kGroupRows, kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<16, kMins>;
 

@@ -5,16 +5,20 @@
 namespace edgelm {
 namespace {
 
-// The levels plus 16.
-constexpr uint8_t kMxfp4Bytes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+// The levels, plus 16 where weights are unsigned.
+constexpr int kMxfp4Offset = kByteOffset == 0 ? 0 : 16;
+constexpr uint8_t level(int i) { return static_cast<uint8_t>(kMxfp4Levels[i] + kMxfp4Offset); }
+constexpr uint8_t kMxfp4Bytes[16] = {
+    level(0), level(1), level(2),  level(3),  level(4),  level(5),  level(6),  level(7),
+    level(8), level(9), level(10), level(11), level(12), level(13), level(14), level(15)};
 
 // w = 2^(e - 128) * level[code]. Record: four lines of nibbles, a line of exponents.
 struct Mxfp4 {
   using Block = mxfp4;
   using Codes = Bits4;
-  static constexpr int kStart = 0;
-  static constexpr bool kHasMin = false;
-  static constexpr int kFusedTokens = kWide ? 64 : 11, kStreams = 1;
+  static constexpr int kStart = kMxfp4Offset == 0 ? kNoStart : 0;
+  static constexpr bool kHasMin = false, kWholeBytes = false;
+  static constexpr int kFusedTokens = kFusedMany ? 64 : 11, kStreams = 1;
   static constexpr size_t kCodeBytes = 4 * kLineBytes, kBytes = kCodeBytes + kGroupRows;
 
   template <int g>

@@ -17,6 +17,7 @@ constexpr uint8_t kLevelBytes[16] = {
 
 // w = d * level[code]. Record: four lines of nibbles, f16 scales.
 struct Iq4Nl : Affine<iq4_nl, Bits4, 0, kByteStart, false> {
+  [[maybe_unused]] static constexpr bool kWholeBytes = true;
   [[maybe_unused]] static constexpr int kStreams = 1;
   template <int g>
   static EDGELM_INLINE Bytes4 group(const uint8_t* p) {
@@ -34,8 +35,8 @@ struct Iq4Nl : Affine<iq4_nl, Bits4, 0, kByteStart, false> {
 // w = d * (scale - 32) * level[code], a 6-bit scale each 32 weights. Record: lines of nibbles, 2
 // sixes of scales, f16 d.
 struct Iq4Xs : KCodes<iq4_xs, Bits4> {
-  [[maybe_unused]] static constexpr int kSub = 32, kChain = 1, kOffset = 0, kStart = kByteStart,
-                                        kMins = 0;
+  [[maybe_unused]] static constexpr bool kWholeBytes = true;
+  [[maybe_unused]] static constexpr int kSub = 32, kChain = 8, kOffset = 0, kStart = kByteStart, kMins = 0;
   [[maybe_unused]] static constexpr int kFusedTokens = 64, kStreams = 1;
   [[maybe_unused]] static constexpr size_t kD = 2 * kSixesBytes, kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<8, kMins>;
@@ -77,7 +78,7 @@ struct Iq4Xs : KCodes<iq4_xs, Bits4> {
   }
 };
 
-// Narrow sums cannot hold 8-bit weights: there the exact kernels serve.
+// Where no sums hold 8-bit weights, the exact kernels serve.
 template <bool kCan>
 void fill(KernelTable& table) {
   if constexpr (kCan) {
@@ -94,4 +95,4 @@ void fill(KernelTable& table) {
 }  // namespace
 }  // namespace edgelm
 
-EDGELM_UNIT(matmul_q8) { edgelm::fill<edgelm::kWide>(table); }
+EDGELM_UNIT(matmul_q8) { edgelm::fill<edgelm::kByteSums>(table); }

@@ -7,24 +7,36 @@
 namespace edgelm {
 namespace {
 
-// Operands come from memory that the compiler cannot see through, and pins keep every product. Sums
-// are left out: they take other ports, which a good kernel keeps busy meanwhile.
+// Operands come from memory that the compiler cannot see through, and pins keep every product.
 
-// Unsigned by signed bytes: the heart of the matmuls of integers.
+#ifdef EDGELM_MMLA
+constexpr int64_t kProducts = 2 * kLineBytes;
+EDGELM_INLINE Sums add_products(Sums sums, Bytes4 w, Acts x) { return mmla(sums, w, x); }
+#else
+constexpr int64_t kProducts = kLineBytes;
+EDGELM_INLINE Sums add_products(Sums sums, Bytes4 w, Acts x) { return dot4<0>(sums, w, x); }
+#endif
+
+// Bytes by bytes: the heart of the matmuls of integers. x86 leaves sums out: they take other ports,
+// which a good kernel keeps busy meanwhile, or none; ARM's instructions always add.
 int64_t u8s8(int64_t turns) {
   alignas(64) const uint8_t bytes[kLineBytes] = {};
   Bytes4 w = load_bytes(bytes);
   int8_t q[16];
   for (int j = 0; j < 16; j += 8) __builtin_memcpy(q + j, &turns, 8);
   const Acts x = load_acts(q);
+  constexpr int kSums = kWide ? 8 : 4;
+  Sums sums[kSums];
+  for (Sums& s : sums) s = dot4<0>(w, x);
   for (int64_t i = 0; i < turns; ++i) {
-    unroll<8>([&](auto) __attribute__((always_inline)) {
+    unroll<8>([&](auto j) __attribute__((always_inline)) {
       pin(w);
-      Sums product = dot4<0>(w, x);
+      Sums& product = sums[j.value % kSums];
+      product = kByteOffset > 0 ? dot4<0>(w, x) : add_products(product, w, x);
       pin(product);
     });
   }
-  return turns * 8 * kLineBytes;
+  return turns * 8 * kProducts;
 }
 
 // int16 pairs into int32.

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "isa/neon_float.h"
