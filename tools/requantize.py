@@ -1,4 +1,4 @@
-"""Writes a GGUF file's weights in another type, by the gguf package, which has llama.cpp's rounding.
+"""Writes a GGUF file's weights in another type, by the gguf package, which rounds like llama.cpp.
 
     python tools/requantize.py SOURCE.gguf TARGET.gguf q8_0
 
