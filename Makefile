@@ -1,5 +1,6 @@
 # make run [MODEL=name-or-file] [PROMPT="..."]    from a fresh machine to generated text
 # make test [ARGS="-k kernels"]                   build, then run the tests
+# make test-arm64 [FAST=1]                        the same for arm64, under an emulator
 # make fuzz [SECONDS=60]                          the parsers under libFuzzer, which needs clang++
 # make compilers [ARGS="g++-11 clang++-19"]       engine and C++ tests by each, no warning allowed
 # make bench [MODEL=...] [ARGS="-k q4_k"]         the kernels' suites, then the model's latency
@@ -10,7 +11,7 @@
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run build test lint format sanitize fuzz compilers wheel bench clean FORCE
+.PHONY: run build test test-arm64 lint format sanitize fuzz compilers wheel bench clean FORCE
 
 MODEL ?= smollm2-135m-instruct
 PROMPT ?= Why is the sky blue? Answer in one sentence.
@@ -35,6 +36,9 @@ build: .venv/built
 
 test: .venv/built .venv/with-test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-arm64: .venv/built .venv/with-test
+	tools/arm64/run.sh $(if $(FAST),fast)
 
 lint: .venv/built .venv/with-test .venv/with-lint
 	$(BIN)/ruff check $(PY)

@@ -8,10 +8,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelm import hub
+from edgelm import _core, hub
 
 # A runner in the background ignores Ctrl-C, and processes inherit that; the tests of it need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--isa",
+        action="append",
+        metavar="NAME",
+        help="of tests that run once per ISA, only those of NAME; may be given again",
+    )
+    parser.addoption(
+        "--tiny",
+        action="store_true",
+        help="test_bitwise.py on a tiny random model, where the real one takes hours: an emulator",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--isa")
+    if not wanted:
+        return
+    unusable = set(wanted) - set(_core.usable_isas())
+    if unusable:
+        raise pytest.UsageError(f"--isa: this processor cannot run {', '.join(sorted(unusable))}")
+    others = set(_core.usable_isas()) - set(wanted)
+    kept, left_out = [], []
+    for item in items:
+        case = getattr(item, "callspec", None)
+        values = [v for v in case.params.values() if isinstance(v, str)] if case else []
+        (left_out if others.intersection(values) else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import edgelm
 from edgelm import _core
 from goldens import reference
+from tiny_models import TinyLlama
 
 Floats = NDArray[np.float32]
 
@@ -26,14 +27,24 @@ N_PREFILL = 640  # more than one chunk of 512, more than two attention blocks of
 
 
 @pytest.fixture(scope="module")
-def model(smollm2_path: Path) -> Iterator[edgelm.Model]:
-    with edgelm.load(smollm2_path, n_ctx=1024, n_parallel=4, n_threads=2) as model:
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2; with --tiny a random model of Q4_1 and Q8_0."""
+    if not request.config.getoption("--tiny"):
+        return request.getfixturevalue("smollm2_path")
+    tiny = TinyLlama(n_ctx=1024, width=128, ff_width=256, quant="Q4_1", quants={"attn": "Q8_0"})
+    return tiny.write(tmp_path_factory.mktemp("bitwise") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module")
+def model(path: Path) -> Iterator[edgelm.Model]:
+    with edgelm.load(path, n_ctx=1024, n_parallel=4, n_threads=2) as model:
         yield model
 
 
 @pytest.fixture(scope="module")
-def ids() -> list[int]:
-    return [int(i) for i in reference().ids[:N_PREFILL]]
+def ids(model: edgelm.Model) -> list[int]:
+    vocab_size = model.logits([0]).shape[-1]
+    return [int(i) % vocab_size for i in reference().ids[:N_PREFILL]]
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +117,9 @@ def test_after_fork_and_truncate(model: edgelm.Model, ids: list[int], expected: 
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_threads(smollm2_path: Path, ids: list[int], expected: Floats, n_threads: int) -> None:
+def test_threads(path: Path, ids: list[int], expected: Floats, n_threads: int) -> None:
     n = 320
-    with edgelm.load(smollm2_path, n_ctx=1024, n_parallel=1, n_threads=n_threads) as model:
+    with edgelm.load(path, n_ctx=1024, n_parallel=1, n_threads=n_threads) as model:
         assert_same_bits(model.logits(ids[:n]), expected[:n])
         with model.session() as session:
             session.prefill(ids[:280])
@@ -116,14 +127,12 @@ def test_threads(smollm2_path: Path, ids: list[int], expected: Floats, n_threads
         assert_same_bits(np.stack(rows), expected[280:290])
 
 
-def test_n_batch(smollm2_path: Path, ids: list[int], expected: Floats) -> None:
-    with edgelm.load(smollm2_path, n_ctx=1024, n_parallel=1, n_batch=48) as model:
+def test_n_batch(path: Path, ids: list[int], expected: Floats) -> None:
+    with edgelm.load(path, n_ctx=1024, n_parallel=1, n_batch=48) as model:
         assert_same_bits(model.logits(ids[:200]), expected[:200])
 
 
-def test_the_check_can_fail(
-    smollm2_path: Path, ids: list[int], expected: Floats, tmp_path: Path
-) -> None:
+def test_the_check_can_fail(path: Path, ids: list[int], expected: Floats, tmp_path: Path) -> None:
     """The scalar kernels sum in another order: near, but not the same bits."""
     if _core.active_isa() == "scalar":
         pytest.skip("this machine or EDGELM_ISA leaves only the scalar kernels to compare")
@@ -135,7 +144,7 @@ def test_the_check_can_fail(
     )
     out = tmp_path / "scalar.npy"
     subprocess.run(
-        [sys.executable, "-c", code, str(smollm2_path), str(ids[:n]), str(out)],
+        [sys.executable, "-c", code, str(path), str(ids[:n]), str(out)],
         env={**os.environ, "EDGELM_ISA": "scalar"},
         check=True,
     )

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,11 @@ from edgelm import _core as core
 from tiny_models import TinyLlama
 
 ISAS = core.usable_isas()
-QEMU = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
+# An early processor, as qemu names it, and the ISAs that it can have.
+OLD_CPU, OLD_ISAS = {
+    "x86_64": ("Nehalem", {"scalar", "scalar_wide"}),
+    "aarch64": ("cortex-a53", {"neon", "scalar", "scalar_wide"}),
+}.get(platform.machine(), (None, set()))
 
 RUN = """
 import ctypes, mmap, sys
@@ -31,23 +36,41 @@ for isa in core.usable_isas():
         if name in sys.argv[3:]:
             page = address // mmap.PAGESIZE * mmap.PAGESIZE
             span = ctypes.c_size_t(address + len(TRAP) - page)
-            if libc.mprotect(ctypes.c_void_p(page), span, 7):  # read, write, execute
-                raise OSError(ctypes.get_errno(), "mprotect")
-            ctypes.memmove(address, TRAP, len(TRAP))
+            # Writable, then executable again: only so does Linux flush an ARM's instruction cache.
+            for access in (mmap.PROT_READ | mmap.PROT_WRITE, mmap.PROT_READ | mmap.PROT_EXEC):
+                if libc.mprotect(ctypes.c_void_p(page), span, access):
+                    raise OSError(ctypes.get_errno(), "mprotect")
+                if access & mmap.PROT_WRITE:
+                    ctypes.memmove(address, TRAP, len(TRAP))
 with edgelm.load(sys.argv[1], n_ctx=64) as model:
     print(core.active_isa(), model.generate([1, 2, 3] * 11, max_tokens=3, temperature=0).tokens)
 """
 
-ASK_FOR_AVX2 = """
+ASK_FOR_EACH = f"""
 import os
 from edgelm import _core
-os.environ["EDGELM_ISA"] = "avx2"
-try:
-    _core.active_isa()
-except ValueError as error:
-    print(error)
-del os.environ["EDGELM_ISA"]
+print(*_core.usable_isas())
+for isa in {ISAS}:
+    if isa not in _core.usable_isas():
+        os.environ["EDGELM_ISA"] = isa
+        try:
+            _core.active_isa()
+        except ValueError as error:
+            print(error)
+os.environ.pop("EDGELM_ISA", None)
 """
+
+
+def find_emulator():
+    """What starts sys.executable in qemu: nothing if that is a script which does (tools/arm64)."""
+    if Path(sys.executable).read_bytes()[:2] == b"#!":
+        return []
+    names = (f"qemu-{platform.machine()}-static", f"qemu-{platform.machine()}")
+    found = next(filter(None, map(shutil.which, names)), None)
+    return None if found is None else [found]
+
+
+EMULATOR = find_emulator()
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +78,13 @@ def tiny(tmp_path_factory):
     return TinyLlama(quant="Q4_0").write(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
-def run(model, isa, trapped=(), *, script=RUN, emulator=()):
+def run(model, isa, trapped=(), *, script=RUN, emulator=(), cpu=None):
     """Generate with EDGELM_ISA=isa (None: unset) while the trapped kernels are deadly."""
     environment = {k: v for k, v in os.environ.items() if k != "EDGELM_ISA"}
     if isa is not None:
         environment["EDGELM_ISA"] = isa
+    if cpu is not None:
+        environment["QEMU_CPU"] = cpu
     command = [*emulator, sys.executable, "-c", script, str(model), platform.machine(), *trapped]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -125,18 +150,22 @@ def test_an_empty_override_is_none(tiny):
 
 
 @pytest.mark.skipif(
-    QEMU is None or platform.machine() != "x86_64", reason="needs qemu-user-static and an x86-64"
+    EMULATOR is None or OLD_CPU is None, reason="needs qemu-user-static, on x86-64 or aarch64"
 )
-def test_a_processor_without_avx(tiny):
-    """Independent source: an emulator of such a processor, where AVX is an illegal instruction.
+def test_an_older_processor(tiny):
+    """Independent source: an emulator of one where the newer instructions are illegal.
 
-    Asking for avx2 is an error there; not asking runs the scalar kernels.
+    Asking for an ISA that it lacks is an error there; not asking runs its best one.
     """
-    done = run(tiny, None, script=ASK_FOR_AVX2 + RUN, emulator=[QEMU, "-cpu", "Nehalem"])
+    done = run(tiny, None, script=ASK_FOR_EACH + RUN, emulator=EMULATOR, cpu=OLD_CPU)
     assert done.returncode == 0, done.stderr
-    refusal, answer = done.stdout.splitlines()
-    assert refusal == (
-        "EDGELM_ISA: this processor cannot run the kernels of ISA 'avx2'; "
-        "usable here: scalar, scalar_wide"
-    )
-    assert answer == run(tiny, "scalar").stdout.strip()
+    usable, *refusals, answer = done.stdout.splitlines()
+    usable = usable.split()
+    assert set(usable) <= OLD_ISAS
+    assert refusals == [
+        f"EDGELM_ISA: this processor cannot run the kernels of ISA '{isa}'; "
+        f"usable here: {', '.join(usable)}"
+        for isa in ISAS
+        if isa not in usable
+    ]
+    assert answer == run(tiny, usable[0]).stdout.strip()

@@ -134,12 +134,12 @@ def test_a_long_context_costs_nothing_before_its_tokens_come(smollm2_path):
 
 
 LEAKS = """
-import gc, sys, edgelm
+import gc, mmap, sys, edgelm
 from pathlib import Path
 
 def resident():
     gc.collect()
-    return 4096 * int(Path("/proc/self/statm").read_text().split()[1])
+    return mmap.PAGESIZE * int(Path("/proc/self/statm").read_text().split()[1])
 
 def reply(model, i):
     model.generate(f"Item {i} is", max_tokens=4, seed=i, logprobs=2)

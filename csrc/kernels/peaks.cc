@@ -40,6 +40,14 @@ double mac_cycle(int64_t (*loop)(int64_t turns)) {
   return rates[4];
 }
 
+// Joined even if one cannot start. std::jthread is missing in Android's and Termux's libc++.
+struct Threads {
+  std::vector<std::thread> all{};
+  ~Threads() {
+    for (std::thread& thread : all) thread.join();
+  }
+};
+
 struct Free {
   void operator()(uint8_t* p) const { ::operator delete[](p, std::align_val_t{4096}); }
 };
@@ -53,12 +61,14 @@ double read_gb_s(const KernelTable& table, int n_threads, size_t n_bytes) {
   std::memset(memory.get(), 1, all);
   const auto pass = [&] {
     const auto start = std::chrono::steady_clock::now();
-    std::vector<std::jthread> others;  // joined even if one cannot start
-    for (int i = 1; i < n_threads; ++i) {
-      others.emplace_back(table.peaks.read, memory.get() + part * static_cast<size_t>(i), part);
+    {
+      Threads others;
+      for (int i = 1; i < n_threads; ++i) {
+        others.all.emplace_back(table.peaks.read, memory.get() + part * static_cast<size_t>(i),
+                                part);
+      }
+      table.peaks.read(memory.get(), part);
     }
-    table.peaks.read(memory.get(), part);
-    others.clear();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   double best = pass();

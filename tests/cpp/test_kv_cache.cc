@@ -65,9 +65,13 @@ bool holds(const KvCache& cache, int32_t handle, int layer, int begin, int end, 
   return true;
 }
 
+const auto kSystemPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+
+// Whole pages of the system, which may have 4, 16 or 64 KiB.
 size_t page_bytes(int layers, int heads) {
-  return static_cast<size_t>(layers) * 2 * static_cast<size_t>(heads) *
-         edgelm::kv_tile_bytes(KvType::kF16, kHeadWidth);
+  const size_t bytes = static_cast<size_t>(layers) * 2 * static_cast<size_t>(heads) *
+                       edgelm::kv_tile_bytes(KvType::kF16, kHeadWidth);
+  return (bytes + kSystemPage - 1) / kSystemPage * kSystemPage;
 }
 const size_t kWhole = page_bytes(2, 2);   // of the group without a window
 const size_t kWindow = page_bytes(1, 1);  // of the group with one
@@ -109,8 +113,7 @@ TEST(kv_cache_gives_memory_back_to_the_system) {
   append(cache, a, 640, 1);
   uint8_t* page = cache.tiles(a, 0).pages[5];
   const auto resident = [&] {
-    const auto system_page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    std::vector<unsigned char> pages(kWhole / system_page);
+    std::vector<unsigned char> pages(kWhole / kSystemPage);
     if (mincore(page, kWhole, pages.data()) != 0) return -1;
     int n = 0;
     for (const unsigned char flags : pages) n += flags & 1;
