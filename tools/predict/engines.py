@@ -1,0 +1,156 @@
+"""Our kernels and llama.cpp's as arm64 programs, compiled with the same compiler for the same tier."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from simulate import Program, run
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgelm" / "predict"
+
+LLAMA = "llama-cpp-python==0.3.36"  # whose source distribution holds llama.cpp's sources
+LLAMA_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+_GGML = "/vendor/llama.cpp/ggml/"
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A cross compiler: its C and C++ commands, with what makes them compile for arm64 Linux."""
+
+    name: str
+    c: str
+    cxx: str
+    target: tuple[str, ...] = ()
+
+
+COMPILERS = {
+    "clang": Compiler("clang", "clang-19", "clang++-19", ("--target=aarch64-linux-gnu",)),
+    "gcc": Compiler("gcc", "aarch64-linux-gnu-gcc-12", "aarch64-linux-gnu-g++-12"),
+}
+
+# llama.cpp's flags for the machines of a tier, as its builds for Android have them; where there are
+# two, both compete: SVE is in the cores, but many phones switch it off.
+MARCH = {
+    "scalar": {"": "armv8-a"},
+    "neon": {"": "armv8-a"},
+    "dotprod": {"": "armv8.2-a+dotprod+fp16"},
+    "i8mm": {
+        "": "armv8.6-a+dotprod+fp16+i8mm",
+        "sve": "armv9-a+dotprod+fp16+i8mm+sve+sve2",
+    },
+}
+_ACT = {"q4_1": "q8_1", "q5_1": "q8_1"}
+# Per type: the repacked kernel with SDOT and with SMMLA, and whether SMMLA's plain one takes 2 x 2.
+_REPACKED = {
+    "q4_0": {"dotprod": ["4x4"], "i8mm": ["4x4", "4x8"]},
+    "q8_0": {"dotprod": ["4x4"], "i8mm": ["4x4", "4x8"]},
+    "iq4_nl": {"dotprod": ["4x4"], "i8mm": ["4x4"]},
+    "mxfp4": {"dotprod": ["4x4"], "i8mm": ["4x4"]},
+    "q4_k": {"dotprod": ["8x4"], "i8mm": ["8x4", "8x8"]},
+    "q5_k": {"dotprod": ["8x4"], "i8mm": ["8x4", "8x8"]},
+    "q6_k": {"dotprod": ["8x4"], "i8mm": ["8x4", "8x8"]},
+}
+_TWO_BY_TWO = {"q4_0", "q4_1", "q8_0", "q4_k", "q6_k"}
+
+
+@cache
+def build_ours(tier: str, compiler: Compiler) -> Program:
+    """Our matmul units of one tier, compiled by CMakeLists.txt's rules, and a call of them."""
+    folder = ROOT / "build" / "predict" / compiler.name
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if cmake is None:
+        raise RuntimeError("cmake was not found: run this with .venv/bin/python, after `make build`")
+    run([cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", "-DEDGELM_PYTHON=OFF",
+         "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_SYSTEM_NAME=Linux",
+         "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu",
+         f"-DCMAKE_CXX_COMPILER={compiler.cxx}"])  # fmt: skip
+    units = sorted((ROOT / "csrc/kernels/units").glob("matmul_*.cc"))
+    units.append(ROOT / "csrc/kernels/units/activations.cc")
+    objects = [
+        f"CMakeFiles/edgelm_kernels_{tier}.dir/{unit.relative_to(ROOT)}.o" for unit in units
+    ]
+    run([cmake, "--build", str(folder), "--target", *objects])
+    program = folder / f"ours_{tier}"
+    run([compiler.cxx, *compiler.target, "-std=c++20", "-O1", "-static", f"-DEDGELM_ISA={tier}",
+         "-DUNITS=" + " ".join(f"X({unit.stem})" for unit in units), f"-I{ROOT / 'csrc'}",
+         str(HERE / "ours.cc"), *(str(folder / o) for o in objects), "-o", str(program)])  # fmt: skip
+    return Program(program)
+
+
+def fetch_llama() -> Path:
+    """The ggml folder of llama.cpp's sources, in the cache; fetched and checked the first time."""
+    folder = CACHE / LLAMA_SHA256[:16]
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=_made(CACHE)) as name:
+            pinned = Path(name, "pinned.txt")
+            pinned.write_text(f"{LLAMA} --hash=sha256:{LLAMA_SHA256}\n")
+            run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
+                 LLAMA.partition("==")[0], "--require-hashes", "-r", str(pinned), "-d", name])  # fmt: skip
+            (archive,) = Path(name).glob("*.tar.gz")
+            if hashlib.sha256(archive.read_bytes()).hexdigest() != LLAMA_SHA256:
+                raise RuntimeError(f"{archive.name} is not the file that was pinned")
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    _, inside, path = member.name.partition(_GGML)
+                    if inside and member.isfile() and ".." not in Path(path).parts:
+                        out = Path(name, "ggml", path)
+                        out.parent.mkdir(parents=True, exist_ok=True)
+                        source = tar.extractfile(member)
+                        assert source is not None
+                        out.write_bytes(source.read())
+            Path(name, "ggml").rename(folder)
+    return folder
+
+
+@cache
+def build_llama(march: str, compiler: Compiler) -> Program:
+    """llama.cpp's ARM kernels for one -march, with its release's -O3, and a call of each."""
+    ggml = fetch_llama()
+    own = b"".join((HERE / name).read_bytes() for name in ("llama.cc", "llama.def"))
+    version = run([compiler.cxx, "--version"]).encode()
+    key = hashlib.sha256(own + version + ggml.name.encode()).hexdigest()[:12]
+    program = CACHE / f"llama-{march}-{compiler.name}-{key}"
+    if not program.exists():
+        with tempfile.TemporaryDirectory(dir=_made(CACHE)) as name:
+            flags = [*compiler.target, "-O3", "-DNDEBUG", f"-march={march}", "-ffunction-sections",
+                     "-fdata-sections", "-D_GNU_SOURCE", '-DGGML_VERSION="0"', '-DGGML_COMMIT="0"',
+                     "-w", *(f"-I{ggml / i}" for i in ("include", "src", "src/ggml-cpu"))]  # fmt: skip
+            sources = ["arch/arm/quants.c", "quants.c", "arch/arm/repack.cpp", "repack.cpp"]
+            paths = [ggml / "src/ggml-cpu" / s for s in sources]
+            for i, source in enumerate([*paths, HERE / "llama.cc"]):
+                command = [compiler.c, "-std=gnu11"]
+                if source.suffix != ".c":
+                    command = [compiler.cxx, "-std=gnu++17"]
+                run([*command, *flags, "-c", str(source), "-o", f"{name}/{i}.o"])
+            # What the kernels do not reach is left out, with what it would need of the rest of ggml.
+            run([compiler.cxx, *compiler.target, "-static", "-Wl,--gc-sections",
+                 *(f"{name}/{i}.o" for i in range(len(paths) + 1)), "-lm", "-o", f"{name}/llama"])  # fmt: skip
+            Path(name, "llama").rename(program)
+    return Program(program)
+
+
+def llama_kernels(tier: str, quant: str, one_token: bool) -> list[tuple[str, bool]]:
+    """llama.cc's names of the kernels for this type on machines of this tier, and which are plain."""
+    act = _ACT.get(quant, "q8_K" if quant.endswith("_k") or quant == "iq4_xs" else "q8_0")
+    name = re.sub("_k$", "_K", quant)
+    kernels = [(f"{name}_{act}", True)]
+    if tier == "i8mm" and quant in _TWO_BY_TWO and not one_token:
+        kernels.append((f"{name}_{act}_x2", True))
+    shapes = _REPACKED.get(quant, {}).get(tier, ())
+    return kernels + [(f"{name}_{shape}_{act}", False) for shape in shapes]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
