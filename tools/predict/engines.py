@@ -51,16 +51,18 @@ MARCH = {
     },
 }
 _ACT = {"q4_1": "q8_1", "q5_1": "q8_1"}
-# Per type: the repacked kernel with SDOT and with SMMLA, and whether SMMLA's plain one takes 2 x 2.
+# The repacked kernel that llama.cpp picks on a machine of each tier (ggml_repack_get_optimal_repack_type).
 _REPACKED = {
-    "q4_0": {"dotprod": ["4x4"], "i8mm": ["4x4", "4x8"]},
-    "q8_0": {"dotprod": ["4x4"], "i8mm": ["4x4", "4x8"]},
-    "iq4_nl": {"dotprod": ["4x4"], "i8mm": ["4x4"]},
-    "mxfp4": {"dotprod": ["4x4"], "i8mm": ["4x4"]},
-    "q4_k": {"dotprod": ["8x4"], "i8mm": ["8x4", "8x8"]},
-    "q5_k": {"dotprod": ["8x4"], "i8mm": ["8x4", "8x8"]},
-    "q6_k": {"dotprod": ["8x4"], "i8mm": ["8x4", "8x8"]},
-}
+    "dotprod": {
+        "q4_0": "4x4", "q8_0": "4x4", "iq4_nl": "4x4", "mxfp4": "4x4",
+        "q4_k": "8x4", "q5_k": "8x4", "q6_k": "8x4",
+    },
+    "i8mm": {
+        "q4_0": "4x8", "q8_0": "4x8", "iq4_nl": "4x4", "mxfp4": "4x4",
+        "q4_k": "8x8", "q5_k": "8x8", "q6_k": "8x8",
+    },
+}  # fmt: skip
+# Types whose plain kernel makes 2 x 2 results at once with SMMLA.
 _TWO_BY_TWO = {"q4_0", "q4_1", "q8_0", "q4_k", "q6_k"}
 
 
@@ -147,8 +149,8 @@ def llama_kernels(tier: str, quant: str, one_token: bool) -> list[tuple[str, boo
     kernels = [(f"{name}_{act}", True)]
     if tier == "i8mm" and quant in _TWO_BY_TWO and not one_token:
         kernels.append((f"{name}_{act}_x2", True))
-    shapes = _REPACKED.get(quant, {}).get(tier, ())
-    return kernels + [(f"{name}_{shape}_{act}", False) for shape in shapes]
+    shape = _REPACKED.get(tier, {}).get(quant)
+    return kernels + ([(f"{name}_{shape}_{act}", False)] if shape else [])
 
 
 def _made(folder: Path) -> Path:
