@@ -2,20 +2,29 @@
 
     .venv/bin/python tools/predict                                    all tiers, cores and types
     .venv/bin/python tools/predict --tier dotprod --type q4_k,q6_k    a part
-    .venv/bin/python tools/predict --tier dotprod --core cortex-a710  a tier on another core
+    .venv/bin/python tools/predict --tier dotprod --core Cortex-A710  a tier on another core
+    .venv/bin/python tools/predict --write docs/predicted_speed.md --json python/edgelm/bench/predicted.json
 
-Needs clang-19 and llvm-19 (or --compiler gcc: g++-12-aarch64-linux-gnu), libstdc++ and glibc for arm64 and
-qemu-user-static, as Debian names them. The first run fetches llama.cpp's sources into ~/.cache/edgelm.
+Needs clang-19, llvm-19, g++-12-aarch64-linux-gnu (for its libraries, too) and qemu-user-static, as Debian
+names them. The first run fetches llama.cpp's sources into ~/.cache/edgelm.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
+import os
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from cores import CORES, TIERS
+import report
+from cores import CORES, TIERS, Core
 from engines import CACHE, COMPILERS
-from rates import FEW, MANY, ONE, Tier
+from rates import FEW, MANY, ONE, SIXTEEN, Shape, Tier
+from report import Prediction
 from simulate import Simulator
 
 TYPES = (
@@ -24,32 +33,57 @@ TYPES = (
 )  # fmt: skip
 
 
+def predict(tier: Tier, cores: Sequence[Core], quants: Sequence[str]) -> list[Prediction]:
+    """Every case of one tier, printed as it is known; the work is done on all processors."""
+
+    def one(case: tuple[Core, str, Shape]) -> Prediction:
+        core, quant, shape = case
+        llama = tier.llama(quant, shape, core) if shape in (MANY, ONE) else None
+        ours = tier.ours(quant, shape, core)
+        return Prediction(tier.name, core, quant, shape, tier.peak(core), ours, llama)
+
+    done = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for p in pool.map(one, itertools.product(cores, quants, (MANY, SIXTEEN, FEW, ONE))):
+            beside = f"  {p.llama.kernel}" if p.llama else ""
+            print(
+                f"{p.tier} {p.core.name:11} {p.quant:6} {p.shape.name:11} {p}{beside}", flush=True
+            )
+            done.append(p)
+    return done
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tier", default=",".join(TIERS), help="neon, dotprod, i8mm or several")
-    parser.add_argument("--core", default="", help="names as in cores.py; else those of the tier")
+    parser.add_argument("--core", help="names as in cores.py; else those of the tier")
     parser.add_argument("--type", default=",".join(TYPES), help="q4_k or several")
-    parser.add_argument("--compiler", choices=COMPILERS, default="clang")
+    parser.add_argument("--compiler", default="clang,gcc", help="clang, gcc or both")
     parser.add_argument("--ours", action="store_true", help="leave llama.cpp out")
+    parser.add_argument("--write", type=Path, help="the document that holds it all")
+    parser.add_argument("--json", type=Path, help="shares of the peak, with the first compiler")
     args = parser.parse_args()
+    if (args.write or args.json) and (args.core or args.ours):
+        parser.error(
+            "--write and --json are of all cores, both engines: leave out --core and --ours"
+        )
     simulator = Simulator(CACHE)
-    for name in args.tier.split(","):
-        tier = Tier(name, args.compiler, simulator)
-        cores = [CORES[c] for c in args.core.split(",")] if args.core else TIERS[name]
-        for core in cores:
-            peak = tier.peak(core)
-            print(f"\n{name} on {core.name}, peak {peak:.1f} multiply-adds a cycle")
-            for quant in args.type.split(","):
-                line = [f"{quant:7}"]
-                for shape in (MANY, FEW, ONE):
-                    ours = tier.ours(quant, shape, core)
-                    line.append(f"{shape.name} {ours.macs:5.1f} ({ours.macs / peak:4.0%})")
-                    if shape is not FEW and not args.ours:
-                        llama = tier.llama(quant, shape, core)
-                        line.append(f"/ {llama.macs:5.1f} {llama.kernel} = {ours.macs / llama.macs:.2f}")
-                print(*line, flush=True)
+    found: dict[str, list[Prediction]] = {}
+    for name in args.compiler.split(","):
+        compiler = COMPILERS[name]
+        found[compiler.version] = []
+        for tier in args.tier.split(","):
+            cores = [CORES[c] for c in args.core.split(",")] if args.core else TIERS[tier]
+            built = Tier(tier, compiler, simulator, not args.ours)
+            found[compiler.version] += predict(built, cores, args.type.split(","))
+    first = next(iter(found.values()))
+    print(*report.bars(first), sep="\n")
+    if args.write:
+        args.write.write_text(report.markdown(found))
+    if args.json:
+        args.json.write_text(json.dumps(report.shares(first), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ class Core:
     dispatch: int
 
 
-A53 = Core("cortex-a53", "cortex-a53", 0)
-A72 = Core("cortex-a72", "cortex-a72", 3)
-A55 = Core("cortex-a55", "cortex-a55", 0)
-A76 = Core("cortex-a76", "neoverse-n1", 4)  # and A78
-X1 = Core("cortex-x1", "neoverse-v1", 8)
-A510 = Core("cortex-a510", "cortex-a510", 0)
-A710 = Core("cortex-a710", "neoverse-n2", 5)
-X3 = Core("cortex-x3", "neoverse-v2", 8)
+A53 = Core("Cortex-A53", "cortex-a53", 0)
+A72 = Core("Cortex-A72", "cortex-a72", 3)
+A55 = Core("Cortex-A55", "cortex-a55", 0)
+A76 = Core("Cortex-A76", "neoverse-n1", 4)  # and A78
+X1 = Core("Cortex-X1", "neoverse-v1", 8)
+A510 = Core("Cortex-A510", "cortex-a510", 0)
+A710 = Core("Cortex-A710", "neoverse-n2", 5)
+X3 = Core("Cortex-X3", "neoverse-v2", 8)
 
 TIERS = {"neon": (A53, A72), "dotprod": (A55, A76, X1), "i8mm": (A510, A710, X3)}
 CORES = {core.name: core for cores in TIERS.values() for core in cores}
@@ -36,7 +36,7 @@ _PEAK = {
     "dotprod": ("sdot\tv{0}.4s, v30.16b, v31.16b", 16),
     "i8mm": ("smmla\tv{0}.4s, v30.16b, v31.16b", 32),
 }
-_PEAK["scalar"] = _PEAK["neon"]
+_PEAK["scalar"] = _PEAK["scalar_wide"] = _PEAK["neon"]
 
 
 def peak_trace(tier: str) -> tuple[list[str], int]:

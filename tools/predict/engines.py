@@ -10,7 +10,6 @@ import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from simulate import Program, run
@@ -33,6 +32,11 @@ class Compiler:
     cxx: str
     target: tuple[str, ...] = ()
 
+    @property
+    def version(self) -> str:
+        """Its own words."""
+        return run([self.cxx, "--version"]).splitlines()[0]
+
 
 COMPILERS = {
     "clang": Compiler("clang", "clang-19", "clang++-19", ("--target=aarch64-linux-gnu",)),
@@ -43,6 +47,7 @@ COMPILERS = {
 # two, both compete: SVE is in the cores, but many phones switch it off.
 MARCH = {
     "scalar": {"": "armv8-a"},
+    "scalar_wide": {"": "armv8-a"},
     "neon": {"": "armv8-a"},
     "dotprod": {"": "armv8.2-a+dotprod+fp16"},
     "i8mm": {
@@ -66,22 +71,21 @@ _REPACKED = {
 _TWO_BY_TWO = {"q4_0", "q4_1", "q8_0", "q4_k", "q6_k"}
 
 
-@cache
 def build_ours(tier: str, compiler: Compiler) -> Program:
     """Our matmul units of one tier, compiled by CMakeLists.txt's rules, and a call of them."""
     folder = ROOT / "build" / "predict" / compiler.name
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if cmake is None:
-        raise RuntimeError("cmake was not found: run this with .venv/bin/python, after `make build`")
+        raise RuntimeError(
+            "cmake was not found: run this with .venv/bin/python, after `make build`"
+        )
     run([cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", "-DEDGELM_PYTHON=OFF",
          "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_SYSTEM_NAME=Linux",
          "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu",
          f"-DCMAKE_CXX_COMPILER={compiler.cxx}"])  # fmt: skip
     units = sorted((ROOT / "csrc/kernels/units").glob("matmul_*.cc"))
     units.append(ROOT / "csrc/kernels/units/activations.cc")
-    objects = [
-        f"CMakeFiles/edgelm_kernels_{tier}.dir/{unit.relative_to(ROOT)}.o" for unit in units
-    ]
+    objects = [f"CMakeFiles/edgelm_kernels_{tier}.dir/{unit.relative_to(ROOT)}.o" for unit in units]
     run([cmake, "--build", str(folder), "--target", *objects])
     program = folder / f"ours_{tier}"
     run([compiler.cxx, *compiler.target, "-std=c++20", "-O1", "-static", f"-DEDGELM_ISA={tier}",
@@ -115,13 +119,11 @@ def fetch_llama() -> Path:
     return folder
 
 
-@cache
 def build_llama(march: str, compiler: Compiler) -> Program:
     """llama.cpp's ARM kernels for one -march, with its release's -O3, and a call of each."""
     ggml = fetch_llama()
     own = b"".join((HERE / name).read_bytes() for name in ("llama.cc", "llama.def"))
-    version = run([compiler.cxx, "--version"]).encode()
-    key = hashlib.sha256(own + version + ggml.name.encode()).hexdigest()[:12]
+    key = hashlib.sha256(own + compiler.version.encode() + ggml.name.encode()).hexdigest()[:12]
     program = CACHE / f"llama-{march}-{compiler.name}-{key}"
     if not program.exists():
         with tempfile.TemporaryDirectory(dir=_made(CACHE)) as name:

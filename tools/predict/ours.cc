@@ -22,8 +22,6 @@ UNITS
 
 namespace {
 
-constexpr int kRows = 16;  // packed together
-
 template <class T>
 T* zeros(size_t n) {
   const size_t bytes = (n * sizeof(T) + 63) / 64 * 64;
@@ -63,11 +61,11 @@ int main(int argc, char** argv) {
   args.k = atoi(argv[5]);
 
   const size_t group = weight.group_bytes(args.k), row_bytes = args.k * sizeof(float);
-  const int n_groups = args.n_rows / kRows;
+  const int32_t n_packed = table.group_rows, n_groups = args.n_rows / n_packed;
   uint8_t* groups = zeros<uint8_t>((n_groups + 1) * group);
-  const uint8_t* rows = zeros<uint8_t>(kRows * row_bytes);
+  const uint8_t* rows = zeros<uint8_t>(n_packed * row_bytes);
   for (int g = 0; g < n_groups; ++g) {
-    weight.pack(rows, row_bytes, kRows, args.k, groups + g * group);
+    weight.pack(rows, row_bytes, n_packed, args.k, groups + g * group);
   }
   args.groups = groups;
 

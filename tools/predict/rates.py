@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cores import Core, peak_trace
-from engines import COMPILERS, MARCH, build_llama, build_ours, llama_kernels
+from engines import MARCH, Compiler, build_llama, build_ours, llama_kernels
 from simulate import Program, Simulator
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -27,9 +28,10 @@ class Shape:
         return self.n_rows * (self.to - self.base) * self.k
 
 
-MANY = Shape("many tokens", 16, 1024, 16, 32)
-FEW = Shape("4 tokens", 64, 1024, 0, 4)
-ONE = Shape("one token", 64, 1024, 0, 1)
+MANY = Shape("many tokens", 16, 512, 16, 32)
+FEW = Shape("4 tokens", 64, 512, 0, 4)
+SIXTEEN = Shape("16 tokens", 16, 512, 0, 16)
+ONE = Shape("one token", 64, 512, 0, 1)
 # As those, with less to simulate, for kernels that make one dot product a call.
 _DOT = {MANY: Shape("many tokens", 4, 1024, 2, 4), ONE: Shape("one token", 16, 1024, 0, 1)}
 
@@ -40,15 +42,18 @@ class Rate:
 
     macs: float
     kernel: str
+    is_repacked: bool = False
 
 
 class Tier:
     """One tier's programs, ours and llama.cpp's, and their rates."""
 
-    def __init__(self, name: str, compiler: str, simulator: Simulator):
+    def __init__(self, name: str, compiler: Compiler, simulator: Simulator, peers: bool):
         self.name = name
-        self._compiler = COMPILERS[compiler]
-        self._ours = build_ours(name, self._compiler)
+        self._ours = build_ours(name, compiler)
+        self._llama = {
+            label: build_llama(march, compiler) for label, march in MARCH[name].items() if peers
+        }
         self._simulator = simulator
 
     def ours(self, quant: str, shape: Shape, core: Core, form: str = "") -> Rate:
@@ -56,20 +61,15 @@ class Tier:
         form = form or ("panel" if shape is MANY else "auto")
         return self._rate(self._ours, form, (quant, form), shape, core)
 
-    def llama(self, quant: str, shape: Shape, core: Core) -> Rate:
+    def llama(self, quant: str, shape: Shape, core: Core) -> Rate | None:
         """That of llama.cpp's best kernel, repacked or plain, in its best build for the tier."""
-        return max(self.llama_all(quant, shape, core), key=lambda rate: rate.macs)
-
-    def llama_all(self, quant: str, shape: Shape, core: Core) -> list[Rate]:
-        """Those of all of llama.cpp's kernels for the type that this tier can run."""
         rates = []
-        for label, march in MARCH[self.name].items():
-            program = build_llama(march, self._compiler)
+        for label, program in self._llama.items():
             for kernel, is_dot in llama_kernels(self.name, quant, shape is ONE):
                 used = _DOT[shape] if is_dot else shape
                 name = f"{kernel}.{label}" if label else kernel
-                rates.append(self._rate(program, name, (kernel,), used, core))
-        return rates
+                rates.append(self._rate(program, name, (kernel,), used, core, not is_dot))
+        return max(rates, key=lambda rate: rate.macs, default=None)
 
     def peak(self, core: Core) -> float:
         """What the core could do with the tier's widest multiply-add and nothing else."""
@@ -77,11 +77,12 @@ class Tier:
         return macs / self._simulator.cycles(trace, core)
 
     def _rate(
-        self, program: Program, name: str, args: tuple[str, ...], shape: Shape, core: Core
-    ) -> Rate:
+        self, program: Program, name: str, args: tuple[str, ...], shape: Shape, core: Core,
+        is_repacked: bool = False,
+    ) -> Rate:  # fmt: skip
         def cycles(n_tokens: int) -> int:
             trace = program.trace(*args, shape.n_rows, n_tokens, shape.k)
             return self._simulator.cycles(trace, core)
 
         spent = cycles(shape.to) - (cycles(shape.base) if shape.base else 0)
-        return Rate(shape.macs() / spent, name)
+        return Rate(shape.macs() / spent, name, is_repacked)

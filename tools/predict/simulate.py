@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -99,7 +100,9 @@ class Program:
 def symbols(program: Path, *names: str) -> list[int]:
     """The addresses of these functions."""
     table = run(["llvm-nm-19", str(program)])
-    at = {line.split()[-1]: int(line.split()[0], 16) for line in table.splitlines() if line[0] != " "}
+    at = {
+        line.split()[-1]: int(line.split()[0], 16) for line in table.splitlines() if line[0] != " "
+    }
     return [at[name] for name in names]
 
 
@@ -122,7 +125,9 @@ class Simulator:
         kept = self._cache / key
         if not kept.exists():
             told = json.loads(run([MCA, *flags], text))
-            kept.write_text(str(told["CodeRegions"][0]["SummaryView"]["TotalCycles"]))
+            new = kept.with_suffix(f".{threading.get_ident()}")  # others may look at the same time
+            new.write_text(str(told["CodeRegions"][0]["SummaryView"]["TotalCycles"]))
+            new.replace(kept)
         return int(kept.read_text())
 
 
