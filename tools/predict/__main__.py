@@ -3,10 +3,11 @@
     .venv/bin/python tools/predict                                    all tiers, cores and types
     .venv/bin/python tools/predict --tier dotprod --type q4_k,q6_k    a part
     .venv/bin/python tools/predict --tier dotprod --core Cortex-A710  a tier on another core
-    .venv/bin/python tools/predict --write docs/predicted_speed.md --json python/edgelm/bench/predicted.json
+    .venv/bin/python tools/predict --write docs/predicted_speed.md \\
+        --json python/edgelm/bench/predicted.json                     what is committed
 
-Needs clang-19, llvm-19, g++-12-aarch64-linux-gnu (for its libraries, too) and qemu-user-static, as Debian
-names them. The first run fetches llama.cpp's sources into ~/.cache/edgelm.
+Needs clang-19, llvm-19, g++-12-aarch64-linux-gnu (for its libraries, too) and qemu-user-static, as
+Debian names them. The first run fetches llama.cpp's sources into ~/.cache/edgelm.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import argparse
 import itertools
 import json
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,8 +76,9 @@ def main() -> None:
         found[compiler.version] = []
         for tier in args.tier.split(","):
             cores = [CORES[c] for c in args.core.split(",")] if args.core else TIERS[tier]
-            built = Tier(tier, compiler, simulator, not args.ours)
-            found[compiler.version] += predict(built, cores, args.type.split(","))
+            quants = args.type.split(",")
+            built = Tier(tier, quants, compiler, simulator, not args.ours)
+            found[compiler.version] += predict(built, cores, quants)
     first = next(iter(found.values()))
     print(*report.bars(first), sep="\n")
     if args.write:
@@ -87,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""Our kernels and llama.cpp's as arm64 programs, compiled with the same compiler for the same tier."""
+"""Our kernels and llama.cpp's as arm64 programs, by the same compiler for the same tier."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ MARCH = {
     },
 }
 _ACT = {"q4_1": "q8_1", "q5_1": "q8_1"}
-# The repacked kernel that llama.cpp picks on a machine of each tier (ggml_repack_get_optimal_repack_type).
+# The repacked kernel that llama.cpp picks on a machine of each tier
+# (ggml_repack_get_optimal_repack_type).
 _REPACKED = {
     "dotprod": {
         "q4_0": "4x4", "q8_0": "4x4", "iq4_nl": "4x4", "mxfp4": "4x4",
@@ -71,26 +73,31 @@ _REPACKED = {
 _TWO_BY_TWO = {"q4_0", "q4_1", "q8_0", "q4_k", "q6_k"}
 
 
-def build_ours(tier: str, compiler: Compiler) -> Program:
-    """Our matmul units of one tier, compiled by CMakeLists.txt's rules, and a call of them."""
+def build_ours(tier: str, quants: Sequence[str], compiler: Compiler) -> Program:
+    """Our matmul of one tier for these types, by CMakeLists.txt's rules, and a call of it."""
     folder = ROOT / "build" / "predict" / compiler.name
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if cmake is None:
-        raise RuntimeError(
-            "cmake was not found: run this with .venv/bin/python, after `make build`"
-        )
-    run([cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", "-DEDGELM_PYTHON=OFF",
-         "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_SYSTEM_NAME=Linux",
-         "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu",
-         f"-DCMAKE_CXX_COMPILER={compiler.cxx}"])  # fmt: skip
-    units = sorted((ROOT / "csrc/kernels/units").glob("matmul_*.cc"))
-    units.append(ROOT / "csrc/kernels/units/activations.cc")
-    objects = [f"CMakeFiles/edgelm_kernels_{tier}.dir/{unit.relative_to(ROOT)}.o" for unit in units]
-    run([cmake, "--build", str(folder), "--target", *objects])
+        raise RuntimeError("no cmake was found: `make build`, then run this with .venv/bin/python")
+    _run(
+        cmake, "-S", ROOT, "-B", folder, "-G", "Ninja", "-DEDGELM_PYTHON=OFF",
+        "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64", "-DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu",
+        f"-DCMAKE_CXX_COMPILER={compiler.cxx}",
+    )  # fmt: skip
+    units = [Path("csrc/kernels/units/activations.cc")]
+    for path in sorted((ROOT / "csrc/kernels/units").glob("matmul_*.cc")):
+        text = path.read_text()
+        if any(re.search(rf"\b{quant}\b", text) for quant in quants):
+            units.append(path.relative_to(ROOT))
+    objects = [f"CMakeFiles/edgelm_kernels_{tier}.dir/{unit}.o" for unit in units]
+    _run(cmake, "--build", folder, "--target", *objects)
     program = folder / f"ours_{tier}"
-    run([compiler.cxx, *compiler.target, "-std=c++20", "-O1", "-static", f"-DEDGELM_ISA={tier}",
-         "-DUNITS=" + " ".join(f"X({unit.stem})" for unit in units), f"-I{ROOT / 'csrc'}",
-         str(HERE / "ours.cc"), *(str(folder / o) for o in objects), "-o", str(program)])  # fmt: skip
+    _run(
+        compiler.cxx, *compiler.target, "-std=c++20", "-O1", "-static", f"-DEDGELM_ISA={tier}",
+        "-DUNITS=" + " ".join(f"X({unit.stem})" for unit in units), f"-I{ROOT / 'csrc'}",
+        HERE / "ours.cc", *(folder / o for o in objects), "-o", program,
+    )  # fmt: skip
     return Program(program)
 
 
@@ -101,8 +108,10 @@ def fetch_llama() -> Path:
         with tempfile.TemporaryDirectory(dir=_made(CACHE)) as name:
             pinned = Path(name, "pinned.txt")
             pinned.write_text(f"{LLAMA} --hash=sha256:{LLAMA_SHA256}\n")
-            run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
-                 LLAMA.partition("==")[0], "--require-hashes", "-r", str(pinned), "-d", name])  # fmt: skip
+            _run(
+                sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
+                LLAMA.partition("==")[0], "--require-hashes", "-r", pinned, "-d", name,
+            )  # fmt: skip
             (archive,) = Path(name).glob("*.tar.gz")
             if hashlib.sha256(archive.read_bytes()).hexdigest() != LLAMA_SHA256:
                 raise RuntimeError(f"{archive.name} is not the file that was pinned")
@@ -125,27 +134,33 @@ def build_llama(march: str, compiler: Compiler) -> Program:
     own = b"".join((HERE / name).read_bytes() for name in ("llama.cc", "llama.def"))
     key = hashlib.sha256(own + compiler.version.encode() + ggml.name.encode()).hexdigest()[:12]
     program = CACHE / f"llama-{march}-{compiler.name}-{key}"
+    flags = [
+        *compiler.target, "-O3", "-DNDEBUG", f"-march={march}", "-w", "-ffunction-sections",
+        "-fdata-sections", "-D_GNU_SOURCE", '-DGGML_VERSION="0"', '-DGGML_COMMIT="0"',
+        *(f"-I{ggml / folder}" for folder in ("include", "src", "src/ggml-cpu")),
+    ]  # fmt: skip
+    names = ("arch/arm/quants.c", "quants.c", "arch/arm/repack.cpp", "repack.cpp")
+    sources = [*(ggml / "src/ggml-cpu" / name for name in names), HERE / "llama.cc"]
     if not program.exists():
         with tempfile.TemporaryDirectory(dir=_made(CACHE)) as name:
-            flags = [*compiler.target, "-O3", "-DNDEBUG", f"-march={march}", "-ffunction-sections",
-                     "-fdata-sections", "-D_GNU_SOURCE", '-DGGML_VERSION="0"', '-DGGML_COMMIT="0"',
-                     "-w", *(f"-I{ggml / i}" for i in ("include", "src", "src/ggml-cpu"))]  # fmt: skip
-            sources = ["arch/arm/quants.c", "quants.c", "arch/arm/repack.cpp", "repack.cpp"]
-            paths = [ggml / "src/ggml-cpu" / s for s in sources]
-            for i, source in enumerate([*paths, HERE / "llama.cc"]):
-                command = [compiler.c, "-std=gnu11"]
+            objects = [f"{name}/{i}.o" for i in range(len(sources))]
+            for source, out in zip(sources, objects, strict=True):
+                by = (compiler.c, "-std=gnu11")
                 if source.suffix != ".c":
-                    command = [compiler.cxx, "-std=gnu++17"]
-                run([*command, *flags, "-c", str(source), "-o", f"{name}/{i}.o"])
-            # What the kernels do not reach is left out, with what it would need of the rest of ggml.
-            run([compiler.cxx, *compiler.target, "-static", "-Wl,--gc-sections",
-                 *(f"{name}/{i}.o" for i in range(len(paths) + 1)), "-lm", "-o", f"{name}/llama"])  # fmt: skip
-            Path(name, "llama").rename(program)
+                    by = (compiler.cxx, "-std=gnu++17")
+                _run(*by, *flags, "-c", source, "-o", out)
+            # What no kernel reaches is left out, with what it would need of the rest of ggml.
+            linked = Path(name, "llama")
+            _run(
+                compiler.cxx, *compiler.target, "-static", "-Wl,--gc-sections", *objects, "-lm",
+                "-o", linked,
+            )  # fmt: skip
+            linked.rename(program)
     return Program(program)
 
 
 def llama_kernels(tier: str, quant: str, one_token: bool) -> list[tuple[str, bool]]:
-    """llama.cc's names of the kernels for this type on machines of this tier, and which are plain."""
+    """What llama.cc calls the kernels for this type on machines of a tier, and which are plain."""
     act = _ACT.get(quant, "q8_K" if quant.endswith("_k") or quant == "iq4_xs" else "q8_0")
     name = re.sub("_k$", "_K", quant)
     kernels = [(f"{name}_{act}", True)]
@@ -153,6 +168,10 @@ def llama_kernels(tier: str, quant: str, one_token: bool) -> list[tuple[str, boo
         kernels.append((f"{name}_{act}_x2", True))
     shape = _REPACKED.get(tier, {}).get(quant)
     return kernels + ([(f"{name}_{shape}_{act}", False)] if shape else [])
+
+
+def _run(*command: object) -> None:
+    run([str(part) for part in command])
 
 
 def _made(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cores import Core, peak_trace
@@ -48,9 +49,16 @@ class Rate:
 class Tier:
     """One tier's programs, ours and llama.cpp's, and their rates."""
 
-    def __init__(self, name: str, compiler: Compiler, simulator: Simulator, peers: bool):
+    def __init__(
+        self,
+        name: str,
+        quants: Sequence[str],
+        compiler: Compiler,
+        simulator: Simulator,
+        peers: bool,
+    ):
         self.name = name
-        self._ours = build_ours(name, compiler)
+        self._ours = build_ours(name, quants, compiler)
         self._llama = {
             label: build_llama(march, compiler) for label, march in MARCH[name].items() if peers
         }

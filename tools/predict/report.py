@@ -51,19 +51,21 @@ HEAD = """# Predicted speed on ARM
 
 **A prediction**: no ARM machine was at hand. `tools/predict` made this file; do not edit it.
 
-The inner loops are compiled for arm64 and run under qemu-user, which logs every instruction. What was
-executed, loops as often as they ran, epilogues and spills included, goes to llvm-mca 19 as one straight line.
-The figures are int8 multiply-adds a cycle and core: ours (their share of what the tier's widest
-multiply-add, SMLAL, SDOT or SMMLA, could do there) / llama.cpp's = the ratio. llama.cpp's are those of the kernel it
-picks on such a machine or, where that is faster, of its plain one, in builds with SVE and without. Both engines'
-are compiled by the same compiler, llama.cpp's at -O3. *Many tokens* is what 16 more tokens cost, so unpacking for many tokens is
-left out; the other rows are whole calls, with it. Inputs are 512 wide.
+The inner loops are compiled for arm64 and run under qemu-user, which logs every instruction. What
+was executed, loops as often as they ran, epilogues and spills included, goes to llvm-mca 19 as one
+straight line. A figure is int8 multiply-adds a cycle on one core: ours (in brackets the share of
+what the tier's widest multiply-add, SMLAL, SDOT or SMMLA, could do there) / llama.cpp's = ratio.
 
-How far to trust it: every load hits the first-level cache and every branch is foreseen. LLVM 19 has models of
-Cortex-A53, A55, A510, of Neoverse N1, N2, V1 and V2, and of Cortex-A57. Cortex-A72 is
-predicted by A57's, A76 by N1's, X1 by V1's, A710 by N2's, X3 by V2's, with as many operations a cycle as the core decodes
-(3, 4, 8, 5, 8). Against one published pair on a Raspberry Pi 5 reality was 0.73 to 0.89 of such a prediction, for both engines
-alike. Of in-order cores (A53, A55, A510) believe the ratios only.
+- llama.cpp's figure is that of the kernel that it picks on such a machine or, where that is faster,
+  of its plain one, in builds with SVE and without; by the same compiler as ours, at -O3.
+- *Many tokens* is what the 17th to 32nd token cost: unpacking for many tokens, done once, is left
+  out. Other rows are whole calls. Inputs are 512 wide.
+
+How far to trust it: every load hits the first-level cache, every branch is foreseen. LLVM 19 has no
+model of most phones' cores: Cortex-A57's stands for A72, Neoverse N1's for A76 and A78, V1's for
+X1, N2's for A710, V2's for X3, taking as many operations a cycle as the core decodes (3, 4, 8, 5
+and 8). Against one published pair on a Raspberry Pi 5, reality was 0.73 to 0.89 of such a
+prediction, for both engines. Of in-order cores (A53, A55, A510) believe the ratios only.
 """
 
 

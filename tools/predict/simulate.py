@@ -1,8 +1,8 @@
-"""The instructions that an arm64 program executes between two marks, and what llvm-mca says of them.
+"""What an arm64 program executes between two marks, and what llvm-mca says of it.
 
 The program runs under qemu-user, an instruction a block, and logs each program counter; the
-instructions from the return of `trace_begin` to the call of `trace_end` go to llvm-mca as one straight
-line, branches included. So loops count as often as they ran, and epilogues and spills count too.
+instructions from the return of `trace_begin` to the call of `trace_end` go to llvm-mca as one
+straight line, branches included. So loops count as often as they ran, and epilogues and spills too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from cores import Core
 
 QEMU, MCA, OBJDUMP = "qemu-aarch64-static", "llvm-mca-19", "llvm-objdump-19"
+NM = "llvm-nm-19"
 # 128-bit SVE, as phones have it.
 CPU = "max,sve-max-vq=1"
 
@@ -115,7 +116,7 @@ class Simulator:
         self._version = run([MCA, "--version"])
 
     def cycles(self, trace: Sequence[str], core: Core) -> int:
-        """Cycles that the core's model takes for the trace, every load a hit, every branch foreseen."""
+        """Cycles that the core's model takes for the trace."""
         flags = ["-mtriple=aarch64", f"-mcpu={core.model}", "-iterations=1", "-json",
                  "-resource-pressure=false", "-instruction-info=false"]  # fmt: skip
         if core.dispatch:
