@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,12 +78,12 @@ def main() -> None:
             quants = args.type.split(",")
             built = Tier(tier, quants, compiler, simulator, not args.ours)
             found[compiler.version] += predict(built, cores, quants)
-    first = next(iter(found.values()))
+    version, first = next(iter(found.items()))
     print(*report.bars(first), sep="\n")
     if args.write:
         args.write.write_text(report.markdown(found))
     if args.json:
-        args.json.write_text(json.dumps(report.shares(first), indent=1) + "\n")
+        args.json.write_text(report.shares(version, first))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from simulate import Program, run
 
+from edgelm import hub
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgelm" / "predict"
+sys.path.insert(0, str(ROOT / "tests"))
+import llama_cpp_sdist  # noqa: E402
 
-LLAMA = "llama-cpp-python==0.3.36"  # whose source distribution holds llama.cpp's sources
-LLAMA_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-_GGML = "/vendor/llama.cpp/ggml/"
+CACHE = hub.cache_folder() / "predict"
 
 
 @dataclass(frozen=True)
@@ -103,26 +104,17 @@ def build_ours(tier: str, quants: Sequence[str], compiler: Compiler) -> Program:
 
 def fetch_llama() -> Path:
     """The ggml folder of llama.cpp's sources, in the cache; fetched and checked the first time."""
-    folder = CACHE / LLAMA_SHA256[:16]
+    folder = CACHE / llama_cpp_sdist.SHA256[:16]
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=_made(CACHE)) as name:
-            pinned = Path(name, "pinned.txt")
-            pinned.write_text(f"{LLAMA} --hash=sha256:{LLAMA_SHA256}\n")
-            _run(
-                sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
-                LLAMA.partition("==")[0], "--require-hashes", "-r", pinned, "-d", name,
-            )  # fmt: skip
-            (archive,) = Path(name).glob("*.tar.gz")
-            if hashlib.sha256(archive.read_bytes()).hexdigest() != LLAMA_SHA256:
-                raise RuntimeError(f"{archive.name} is not the file that was pinned")
-            with tarfile.open(archive) as tar:
+            with tarfile.open(llama_cpp_sdist.download(Path(name))) as tar:
                 for member in tar:
-                    _, inside, path = member.name.partition(_GGML)
+                    _, inside, path = member.name.partition("/vendor/llama.cpp/ggml/")
                     if inside and member.isfile() and ".." not in Path(path).parts:
-                        out = Path(name, "ggml", path)
-                        out.parent.mkdir(parents=True, exist_ok=True)
                         source = tar.extractfile(member)
                         assert source is not None
+                        out = Path(name, "ggml", path)
+                        _made(out.parent)
                         out.write_bytes(source.read())
             Path(name, "ggml").rename(folder)
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -120,10 +121,21 @@ def _verdict(found: float, asked: float) -> str:
     return f"goal {asked:g}" + (": reached" if found >= asked else ": **missed**")
 
 
-def shares(predictions: list[Prediction]) -> dict[str, dict[str, dict[str, float]]]:
-    """Share of the peak with many tokens, by tier, core and type."""
-    out: dict[str, dict[str, dict[str, float]]] = {}
-    for p in predictions:
-        if p.shape is MANY:
-            out.setdefault(p.tier, {}).setdefault(p.core.name, {})[p.quant] = round(p.share, 3)
-    return out
+READ_ME = (
+    "Shares of a core's own int8 peak (chips.json: mac_cycle) that edgelm's inner loops are "
+    "predicted to reach, by tier, core and type: llvm-mca 19 on the instructions they execute. A "
+    "prediction, never a measurement: on a Raspberry Pi 5, reality was 0.73 to 0.89 of one."
+)
+
+
+def shares(compiler: str, predictions: list[Prediction]) -> str:
+    """The benchmark's predicted.json: shares of the peak by tokens, tier, core and type."""
+    told: dict[str, object] = {"read_me": READ_ME, "made_by": f"tools/predict, {compiler}"}
+    for shape in (MANY, ONE):
+        tiers: dict[str, dict[str, dict[str, float]]] = {}
+        for p in predictions:
+            if p.shape is shape:
+                types = tiers.setdefault(p.tier, {}).setdefault(p.core.name, {})
+                types[p.quant.upper()] = round(p.share, 3)
+        told[shape.name] = tiers
+    return json.dumps(told, indent=1) + "\n"
