@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import report
 from cores import CORES, TIERS, Core
-from engines import CACHE, COMPILERS
+from engines import CACHE, COMPILERS, MARCH
 from rates import FEW, MANY, ONE, SIXTEEN, Shape, Tier
 from report import Prediction
 from simulate import Simulator
@@ -64,20 +65,29 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the document that holds it all")
     parser.add_argument("--json", type=Path, help="shares of the peak, with the first compiler")
     args = parser.parse_args()
-    if (args.write or args.json) and (args.core or args.ours):
-        parser.error(
-            "--write and --json are of all cores, both engines: leave out --core and --ours"
-        )
+    tiers, quants, compilers = (x.split(",") for x in (args.tier, args.type, args.compiler))
+    cores = args.core.split(",") if args.core else []
+    known: tuple[tuple[list[str], Collection[str]], ...] = (
+        (tiers, MARCH if cores else TIERS),
+        (quants, TYPES),
+        (compilers, COMPILERS),
+        (cores, CORES),
+    )
+    for names, all_names in known:
+        for name in names:
+            if name not in all_names:
+                parser.error(f"no {name} among {', '.join(all_names)}")
+    whole = (set(tiers), set(quants)) == (set(TIERS), set(TYPES)) and not cores and not args.ours
+    if (args.write or args.json) and not whole:
+        parser.error("--write and --json are of all tiers, cores and types, and of both engines")
     simulator = Simulator(CACHE)
     found: dict[str, list[Prediction]] = {}
-    for name in args.compiler.split(","):
-        compiler = COMPILERS[name]
+    for compiler in map(COMPILERS.__getitem__, compilers):
         found[compiler.version] = []
-        for tier in args.tier.split(","):
-            cores = [CORES[c] for c in args.core.split(",")] if args.core else TIERS[tier]
-            quants = args.type.split(",")
+        for tier in tiers:
             built = Tier(tier, quants, compiler, simulator, not args.ours)
-            found[compiler.version] += predict(built, cores, quants)
+            on = [CORES[c] for c in cores] or TIERS[tier]
+            found[compiler.version] += predict(built, on, quants)
     version, first = next(iter(found.items()))
     print(*report.bars(first), sep="\n")
     if args.write:
@@ -87,4 +97,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RuntimeError as error:
+        sys.exit(f"tools/predict: {error}")

@@ -64,19 +64,19 @@ int main(int argc, char** argv) {
   c.weights.assign(c.n_rows * c.k * kBytesEach, 17);
   c.acts.assign(c.n_tokens * c.k * kBytesEach, 17);
   c.out.resize(c.n_rows * c.n_tokens);
-#define DOT(kernel)                                                    \
+#define DOT(kernel)                                                     \
   if (strcmp(name, #kernel) == 0 || strcmp(name, #kernel "_x2") == 0) { \
-    trace_begin();                                                     \
-    call_dot(ggml_vec_dot_##kernel, c, strcmp(name, #kernel) ? 2 : 1); \
-    trace_end();                                                       \
-    return 0;                                                          \
+    trace_begin();                                                      \
+    call_dot(ggml_vec_dot_##kernel, c, strcmp(name, #kernel) ? 2 : 1);  \
+    trace_end();                                                        \
+    return 0;                                                           \
   }
-#define TILE(kernel)                                         \
-  if (strcmp(name, #kernel) == 0) {                          \
-    trace_begin();                                           \
-    call_tile(ggml_gemv_##kernel, ggml_gemm_##kernel, c);    \
-    trace_end();                                             \
-    return 0;                                                \
+#define TILE(kernel)                                      \
+  if (strcmp(name, #kernel) == 0) {                       \
+    trace_begin();                                        \
+    call_tile(ggml_gemv_##kernel, ggml_gemm_##kernel, c); \
+    trace_end();                                          \
+    return 0;                                             \
   }
 #include "llama.def"
   fprintf(stderr, "no kernel is called %s\n", name);

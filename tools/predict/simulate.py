@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,7 +85,9 @@ class Program:
         return self._traces[args]
 
     def _run(self, *args: object) -> list[str]:
-        command = [QEMU, "-cpu", CPU, "-singlestep", "-d", "exec,nochain", "-D", "/dev/stderr"]
+        new = "one-insn-per-tb" in run([QEMU, "-h"])  # since QEMU 8.1; -singlestep before
+        step = "-one-insn-per-tb" if new else "-singlestep"
+        command = [QEMU, "-cpu", CPU, step, "-d", "exec,nochain", "-D", "/dev/stderr"]
         with subprocess.Popen(
             [*command, str(self._path), *map(str, args)],
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
@@ -134,6 +137,8 @@ class Simulator:
 
 def run(command: list[str], text: str | None = None) -> str:
     """What the command prints; its own words if it fails."""
+    if shutil.which(command[0]) is None:
+        raise RuntimeError(f"{command[0]} was not found: --help names the packages to install")
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command[:4])} ... failed:\n{done.stderr[:2000]}")
