@@ -34,12 +34,13 @@ def folder() -> Path:
     with locked(target.with_name(target.name + ".lock"), lambda step: None):
         if not target.exists():
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".sdist-") as scratch:
-                _extract(_download(Path(scratch)), Path(scratch) / "wanted")
+                _extract(download(Path(scratch)), Path(scratch) / "wanted")
                 (Path(scratch) / "wanted").rename(target)
     return target
 
 
-def _download(scratch: Path) -> Path:
+def download(scratch: Path) -> Path:
+    """The source distribution, fetched into this folder; pip checks its SHA-256."""
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
