@@ -1,13 +1,15 @@
 #include "plan/kv_cache.h"
 
+#ifdef __linux__
 #include <sys/mman.h>
-#include <unistd.h>
+#endif
 
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
+#include "core/os.h"
 #include "testing.h"
 
 using edgelm::Batch;
@@ -107,10 +109,10 @@ TEST(kv_cache_gives_memory_back_to_the_system) {
   KvCache cache({{0, 4, kHeadWidth, 0}}, KvType::kF16, 1024, 1);  // pages of kWhole bytes
   const int32_t a = cache.create();
   append(cache, a, 640, 1);
+#ifdef __linux__
   uint8_t* page = cache.tiles(a, 0).pages[5];
   const auto resident = [&] {
-    const auto system_page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    std::vector<unsigned char> pages(kWhole / system_page);
+    std::vector<unsigned char> pages(kWhole / edgelm::os::page_bytes());
     if (mincore(page, kWhole, pages.data()) != 0) return -1;
     int n = 0;
     for (const unsigned char flags : pages) n += flags & 1;
@@ -118,8 +120,9 @@ TEST(kv_cache_gives_memory_back_to_the_system) {
   };
   EXPECT(resident() > 0);
   cache.truncate(a, 10);
-#ifdef __linux__
   EXPECT(resident() == 0);
+#else
+  cache.truncate(a, 10);
 #endif
   append(cache, a, 600, 2);
   EXPECT(holds(cache, a, 0, 0, 10, 1) && holds(cache, a, 0, 10, 610, 2));
