@@ -29,6 +29,8 @@ FLAGS = {"x86_64": ("flags", X86), "aarch64": ("Features", ARM)}
 def features_of(cpuinfo, field, names):
     """Ours, in the order of `names`, of the text's first processor."""
     lines = [line.split(":")[1].split() for line in cpuinfo.splitlines() if line.startswith(field)]
+    if not lines:
+        pytest.skip("/proc/cpuinfo is of another processor: an emulator shows its host's")
     return [ours for ours, linux in names.items() if linux in lines[0]]
 
 
