@@ -1,6 +1,8 @@
 """The processor's features, beside what the kernel says of the same processor."""
 
+import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,3 +45,13 @@ def test_features_are_what_the_kernel_says():
     # Seeded fault: a flag less is another answer, as long as this processor has any.
     seen = core.cpu_features()
     assert not seen or features_of(cpuinfo.replace(names[seen[-1]], "-"), field, names) != seen
+
+
+def test_the_check_of_wheels_sees_a_wrong_choice():
+    """Seeded fault: scalar code on a machine with vectors."""
+    script = Path(__file__).parent.parent / "tools" / "check_wheel.py"
+    for isa in core.usable_isas():
+        environment = {**os.environ, "EDGELM_ISA": isa}
+        command = [sys.executable, script]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == (isa == core.usable_isas()[0]), done.stderr

@@ -102,6 +102,7 @@ def build_wheel(target: Target) -> Path:
     run(
         *(bin / "python", "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps"),
         *("--no-build-isolation", "--wheel-dir", raw, f"-Cbuild-dir={target.folder}/extension"),
+        "-Cinstall.strip=false",  # by the linker: this machine's strip knows one processor
         *(f"-Ccmake.define.{name}={value}" for name, value in settings.items()),
         ".",
         LDFLAGS="-s",
