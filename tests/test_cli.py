@@ -16,7 +16,7 @@ import pytest
 from edgelm import cli, hub, memory
 from edgelm.cli import info
 from edgelm.cli.options import GENERATE_OPTIONS, NUMBERS
-from edgelm.cli.terminal import ProgressBar, printable, size
+from edgelm.cli.terminal import ProgressBar, printable, size, take_any_text
 from edgelm.graph import Graph, KvLayer
 from edgelm.hub import Step
 from edgelm.options import Options
@@ -378,3 +378,16 @@ def test_sizes():
 
 def test_printable():
     assert printable("a\nb\tc\x1b[31mé\x85\ud800") == "a\nb\tc�[31mé��"
+
+
+@pytest.mark.parametrize(("system", "written"), [("win32", "é→"), ("linux", "é?")])
+def test_a_stream_of_a_code_page_takes_any_text(monkeypatch, system, written):
+    monkeypatch.setattr(sys, "platform", system)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    with pytest.raises(UnicodeEncodeError):
+        stream.write("é→")
+    take_any_text(stream)
+    stream.write("é→")
+    stream.flush()
+    assert stream.buffer.getvalue().decode(stream.encoding) == written
+    assert stream.encoding == ("utf-8" if system == "win32" else "cp1252")

@@ -63,9 +63,24 @@ def test_a_unit_must_define_its_own_name(tmp_path):
     assert "does not define edgelm_test_unit" in done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF symbols")
-def test_the_extension_exports_nothing_of_edgelm():
-    command = [tool("nm", "llvm-nm"), "-D", "--defined-only", core.__file__]
-    names = [line.split()[-1] for line in subprocess.check_output(command).decode().splitlines()]
-    assert "PyInit__core" in names
-    assert not [name for name in names if "edgelm" in name]
+def exported(library):
+    """Names that a shared library offers to others."""
+    options = ["-gU"] if sys.platform == "darwin" else ["-D", "--defined-only"]
+    listing = subprocess.check_output([tool("nm", "llvm-nm"), *options, library], text=True)
+    return [line.split()[-1] for line in listing.splitlines()]
+
+
+def test_the_extension_exports_one_symbol():
+    assert exported(core.__file__) == ["_" * (sys.platform == "darwin") + "PyInit__core"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS takes no version script")
+def test_without_the_version_script_more_is_exported(tmp_path):
+    """Seeded fault: what the list above would show."""
+    (tmp_path / "two.cc").write_text('extern "C" void PyInit__core() {}\nvoid other() {}\n')
+    compiler = os.environ.get("CXX", "").split() or [tool("c++", "g++", "clang++")]
+    script = f"-Wl,--version-script={SCRIPT.with_name('exports.map')}"
+    for options, names in ([], {"PyInit__core", "_Z5otherv"}), ([script], {"PyInit__core"}):
+        command = [*compiler, "-shared", "-fPIC", "two.cc", "-o", "two.so", *options]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        assert set(exported(tmp_path / "two.so")) == names

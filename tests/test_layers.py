@@ -48,6 +48,11 @@ PYBIND = re.compile(r'#\s*include\s*[<"](pybind11/|Python\.h)|\bpy::|\bPyObject\
 INTRINSICS = re.compile(
     r"#\s*include\s*<(\w*mmintrin|x86intrin|arm_\w+|riscv_vector)\.h>|\b_mm\d*_\w+\s*\(|\b__m\d{3}"
 )
+# What tells systems apart, or is one system's alone: core/ has the portable forms.
+SYSTEMS = re.compile(
+    r"\b(_WIN32|_MSC_VER|__(linux|gnu_linux|APPLE|ANDROID|unix|GLIBC|MINGW32)_*)\b"
+    r"|#\s*include\s*<(sys/\w+|unistd|fcntl|sched|pthread|windows|malloc)\.h>"
+)
 
 
 def imports_of(source: str, package: str = "") -> Iterator[str]:
@@ -108,6 +113,8 @@ def cpp_faults(path: str, source: str) -> list[str]:
         faults.append(f"{path} sees Python: {found.group()}")
     if folder not in ("isa", "kernels") and (found := INTRINSICS.search(code)):
         faults.append(f"{path} uses intrinsics: {found.group()}")
+    if folder != "core" and (found := SYSTEMS.search(code)):
+        faults.append(f"{path} names a system: {found.group()}; give core/ a form for all")
     return faults
 
 
@@ -180,6 +187,10 @@ def test_a_right_import_is_taken(module: str, package: str, source: str) -> None
         ("plan/a.cc", "void f(py::object x);"),
         ("plan/a.cc", "#include <immintrin.h>"),
         ("select/a.cc", "auto x = _mm256_loadu_ps(p);"),
+        ("plan/a.cc", "#ifdef __linux__"),
+        ("kernels/a.cc", "#if defined(_WIN32)"),
+        ("bind/a.cc", "#include <sys/mman.h>"),
+        ("gguf/a.cc", "#include <unistd.h>"),
     ],
 )
 def test_a_wrong_include_is_caught(path: str, source: str) -> None:

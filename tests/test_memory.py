@@ -42,7 +42,7 @@ def test_weights_that_fill_the_memory_leave_no_context():
 
 def test_load_refuses_before_it_reads_the_weights(tmp_path, monkeypatch):
     path = TinyLlama(n_ctx=1 << 20).write(tmp_path / "model.gguf")
-    monkeypatch.setattr("edgelm.model.physical_bytes", lambda: 64 << 20)
+    monkeypatch.setattr("edgelm.model._core.physical_bytes", lambda: 64 << 20)
     with pytest.raises(MemoryError, match=r"n_ctx=1,048,576 .* machine has 67,108,864"):
         open_network(path, n_ctx=1 << 20)
     open_network(path, n_ctx=4096)
@@ -50,7 +50,7 @@ def test_load_refuses_before_it_reads_the_weights(tmp_path, monkeypatch):
 
 def test_activations_beyond_memory_are_refused_with_the_arithmetic(tmp_path, monkeypatch):
     path = TinyLlama(n_ctx=1 << 16).write(tmp_path / "model.gguf")
-    monkeypatch.setattr("edgelm.model.physical_bytes", lambda: 24 << 20)
+    monkeypatch.setattr("edgelm.model._core.physical_bytes", lambda: 24 << 20)
     with pytest.raises(MemoryError, match=r"n_batch=32,768 tokens takes .* has 25,165,824"):
         open_network(path, n_ctx=1 << 15, n_batch=1 << 15)
     open_network(path, n_ctx=1 << 15, n_batch=512)

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "bind/bind.h"
+#include "core/arena.h"
 #include "core/error.h"
 #include "kernels/attention.h"
 #include "kernels/dispatch.h"
@@ -111,8 +111,7 @@ Floats attend(const std::string& isa, const Floats& q, const Floats& k, const Fl
   Floats out({n_tokens, n_heads, c});
   const size_t stride = static_cast<size_t>(n_heads * c);
   const size_t scratch_floats = attention_scratch_floats(chunk * n_heads, c);
-  const std::unique_ptr<float, decltype(&std::free)> scratch(
-      static_cast<float*>(std::aligned_alloc(64, (scratch_floats * 4 + 63) / 64 * 64)), &std::free);
+  const Memory scratch(scratch_floats * sizeof(float));
   std::vector<float> partials;
   for (int t = 0; t < n_tokens; t += chunk) {
     AttentionArgs a = {};
@@ -134,7 +133,7 @@ Floats attend(const std::string& isa, const Floats& q, const Floats& k, const Fl
     a.sinks = per_head(sinks, n_heads, "sinks");
     a.alibi = per_head(alibi, n_heads, "alibi");
     a.end_block = (length + kAttentionBlock - 1) / kAttentionBlock;
-    a.scratch = scratch.get();
+    a.scratch = reinterpret_cast<float*>(scratch.data());
     run(table, a, split, partials);
   }
   return out;

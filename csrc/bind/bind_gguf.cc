@@ -113,7 +113,7 @@ void gguf(py::module_& m) {
              return std::make_shared<GgufFile>(path);
            }),
            py::arg("path"))
-      .def_property_readonly("path", [](const GgufFile& f) { return f.parts()[0].path().string(); })
+      .def_property_readonly("path", [](const GgufFile& f) { return utf8(f.parts()[0].path()); })
       .def_property_readonly("version", &GgufFile::version)
       .def_property_readonly("alignment", &GgufFile::alignment)
       .def_property_readonly("n_bytes", &GgufFile::n_bytes)

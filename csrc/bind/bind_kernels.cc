@@ -13,6 +13,7 @@
 #include "bind/bind.h"
 #include "core/cpu.h"
 #include "core/error.h"
+#include "core/os.h"
 #include "core/topology.h"
 #include "kernels/activation.h"
 #include "kernels/dispatch.h"
@@ -251,6 +252,7 @@ void kernel(py::module_& m) {
   m.def("usable_isas", &usable_isas);
   m.def("active_isa", [] { return std::string(active_kernels().isa); });
   m.def("cpu_features", &cpu_feature_names);
+  m.def("physical_bytes", &os::physical_bytes);
   m.def("kernel_addresses", &kernel_addresses, py::arg("isa"));
   m.def("quantize", &quantize, py::arg("isa"), py::arg("quant"), py::arg("x"),
         py::arg("exact") = false);

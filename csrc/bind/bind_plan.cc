@@ -97,7 +97,7 @@ WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file, cons
   const File& part = file->parts()[0];
   if (tensor == nullptr) {
     self.weights.erase({file.get(), name});
-    fail(ErrorKind::kModelFormat, part.path().filename().string(), ": there is no tensor '", name,
+    fail(ErrorKind::kModelFormat, utf8(part.path().filename()), ": there is no tensor '", name,
          "'");
   }
   auto made = std::make_shared<Weight>();
@@ -106,7 +106,7 @@ WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file, cons
   made->exact = exact;
   for (int i = tensor->n_dims - 1; i >= 0; --i) {
     if (tensor->dims[i] < 1 || tensor->dims[i] > kMaxAxis) {
-      fail(ErrorKind::kUnsupportedModel, part.path().filename().string(), ": tensor '", name,
+      fail(ErrorKind::kUnsupportedModel, utf8(part.path().filename()), ": tensor '", name,
            "' has an axis of ", tensor->dims[i], "; edgelm handles 1 to ", kMaxAxis);
     }
     made->shape.push_back(static_cast<int>(tensor->dims[i]));

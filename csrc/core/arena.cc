@@ -4,32 +4,14 @@
 #include <numeric>
 #include <utility>
 
-#ifdef _WIN32
-#include <malloc.h>
-
-#include <cstring>
-#else
-#include <sys/mman.h>
-#endif
-
 #include "core/error.h"
+#include "core/os.h"
 
 namespace edgelm {
 namespace {
 
 std::byte* allocate(size_t bytes) {
-#ifdef _WIN32
-  void* data = _aligned_malloc(bytes, kAlign);
-  if (data != nullptr) std::memset(data, 0, bytes);
-#else
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) data = nullptr;
-#ifdef MADV_HUGEPAGE
-  constexpr size_t kHugePage = 2 << 20;
-  // Only advice: a kernel without huge pages gives ordinary ones.
-  if (data != nullptr && bytes >= 4 * kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
-#endif
-#endif
+  void* data = os::allocate(bytes);
   if (data == nullptr) fail(ErrorKind::kMemory, "cannot allocate ", bytes, " bytes");
   return static_cast<std::byte*>(data);
 }
@@ -48,12 +30,7 @@ Memory& Memory::operator=(Memory&& other) noexcept {
 }
 
 Memory::~Memory() {
-  if (data_ == nullptr) return;
-#ifdef _WIN32
-  _aligned_free(data_);
-#else
-  munmap(data_, bytes_);
-#endif
+  if (data_ != nullptr) os::release(data_, bytes_);
 }
 
 ArenaLayout lay_out(std::span<const Lifetime> buffers) {

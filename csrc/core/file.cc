@@ -1,11 +1,5 @@
 #include "core/file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "core/error.h"
@@ -13,68 +7,59 @@
 namespace edgelm {
 namespace {
 
-[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* what, int number) {
-  fail(ErrorKind::kIo, path.string(), ": ", what, ": ", std::strerror(number));
-}
-
-int64_t modified_ns(const struct stat& status) {
-#ifdef __APPLE__
-  const timespec& time = status.st_mtimespec;
-#else
-  const timespec& time = status.st_mtim;
-#endif
-  return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+[[noreturn]] void fail_system(const std::filesystem::path& path, const char* what,
+                              const std::string& reason = os::last_error()) {
+  fail(ErrorKind::kIo, utf8(path), ": ", what, ": ", reason);
 }
 
 }  // namespace
 
-File::File(std::filesystem::path path) : path_(std::move(path)) {
-  do {
-    // Not blocking: opening a named pipe must not wait for its writer.
-    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  } while (descriptor_ < 0 && errno == EINTR);
-  if (descriptor_ < 0) fail_errno(path_, "cannot open", errno);
-  struct stat status;
-  const bool known = ::fstat(descriptor_, &status) == 0;
-  const int number = known ? (S_ISDIR(status.st_mode) ? EISDIR : 0) : errno;
-  if (number != 0 || !S_ISREG(status.st_mode)) {
-    ::close(std::exchange(descriptor_, -1));
-    if (number != 0) fail_errno(path_, "cannot read", number);
-    fail(ErrorKind::kIo, path_.string(), ": cannot read: not a regular file");
+std::string utf8(const std::filesystem::path& path) {
+  const std::u8string text = path.u8string();
+  return {text.begin(), text.end()};
+}
+
+File::File(std::filesystem::path path) : path_(std::move(path)), handle_(os::open_file(path_)) {
+  if (handle_ == os::kNoFile) fail_system(path_, "cannot open");
+  os::FileStatus status;
+  const bool known = os::file_status(handle_, status);
+  if (!known || !status.regular) {
+    const std::string reason = known ? "not a regular file" : os::last_error();
+    os::close_file(std::exchange(handle_, os::kNoFile));
+    fail_system(path_, "cannot read", reason);
   }
-  n_bytes_ = static_cast<uint64_t>(status.st_size);
-  modified_ns_ = modified_ns(status);
+  n_bytes_ = status.n_bytes;
+  modified_ns_ = status.modified_ns;
 }
 
 File::File(File&& other) noexcept
     : path_(std::move(other.path_)),
       n_bytes_(other.n_bytes_),
       modified_ns_(other.modified_ns_),
-      descriptor_(std::exchange(other.descriptor_, -1)) {}
+      handle_(std::exchange(other.handle_, os::kNoFile)) {}
 
 File& File::operator=(File&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(n_bytes_, other.n_bytes_);
   std::swap(modified_ns_, other.modified_ns_);
-  std::swap(descriptor_, other.descriptor_);
+  std::swap(handle_, other.handle_);
   return *this;
 }
 
 File::~File() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+  if (handle_ != os::kNoFile) os::close_file(handle_);
 }
 
 void File::read(uint64_t offset, std::span<std::byte> out) const {
   if (offset > n_bytes_ || out.size() > n_bytes_ - offset) {
-    fail(ErrorKind::kIo, path_.string(), ": cannot read ", out.size(), " bytes at byte ", offset,
+    fail(ErrorKind::kIo, utf8(path_), ": cannot read ", out.size(), " bytes at byte ", offset,
          ": the file has ", n_bytes_);
   }
   while (!out.empty()) {
-    const ssize_t n = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_errno(path_, "cannot read", errno);
+    const int64_t n = os::read_file(handle_, offset, out.data(), out.size());
+    if (n < 0) fail_system(path_, "cannot read");
     if (n == 0) {
-      fail(ErrorKind::kIo, path_.string(), ": the file shrank while it was read: it had ", n_bytes_,
+      fail(ErrorKind::kIo, utf8(path_), ": the file shrank while it was read: it had ", n_bytes_,
            " bytes when it was opened and ends at byte ", offset, " now");
     }
     offset += static_cast<uint64_t>(n);
@@ -82,19 +67,15 @@ void File::read(uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
-void File::will_read([[maybe_unused]] uint64_t offset,
-                     [[maybe_unused]] uint64_t n_bytes) const noexcept {
-#ifdef POSIX_FADV_WILLNEED
-  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(n_bytes),
-                  POSIX_FADV_WILLNEED);
-#endif
+void File::will_read(uint64_t offset, uint64_t n_bytes) const noexcept {
+  os::will_read(handle_, offset, n_bytes);
 }
 
 void File::check_unchanged() const {
-  struct stat status;
-  if (::fstat(descriptor_, &status) != 0) fail_errno(path_, "cannot read", errno);
-  if (static_cast<uint64_t>(status.st_size) != n_bytes_ || modified_ns(status) != modified_ns_) {
-    fail(ErrorKind::kIo, path_.string(), ": the file changed while it was read; load it again");
+  os::FileStatus status;
+  if (!os::file_status(handle_, status)) fail_system(path_, "cannot read");
+  if (status.n_bytes != n_bytes_ || status.modified_ns != modified_ns_) {
+    fail(ErrorKind::kIo, utf8(path_), ": the file changed while it was read; load it again");
   }
 }
 

@@ -4,8 +4,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
+
+#include "core/os.h"
 
 namespace edgelm {
+
+// A path's text, in UTF-8 on every system whose paths are no bytes.
+std::string utf8(const std::filesystem::path& path);
 
 // A regular file open for reading. It never maps: a file that shrinks gives an error, not a signal.
 // Errors are kIo and name the path and the system's reason. Safe to read from several threads.
@@ -32,7 +38,7 @@ class File {
   std::filesystem::path path_;
   uint64_t n_bytes_ = 0;
   int64_t modified_ns_ = 0;
-  int descriptor_ = -1;
+  os::FileHandle handle_ = os::kNoFile;
 };
 
 }  // namespace edgelm

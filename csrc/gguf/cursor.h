@@ -50,7 +50,7 @@ class GgufCursor {
 
   [[noreturn]] void fail_end(uint64_t n, const char* what) const;
 
-  std::string file_name() const { return file_.path().filename().string(); }
+  std::string file_name() const { return utf8(file_.path().filename()); }
   std::vector<std::unique_ptr<std::byte[]>> chunks() && { return std::move(chunks_); }
 
  private:

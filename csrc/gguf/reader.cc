@@ -106,7 +106,7 @@ std::vector<uint32_t> sorted_by(std::span<const Item> items, Name name, const ch
     return name(items[a]) == name(items[b]);
   });
   if (twin != order.end()) {
-    fail(ErrorKind::kModelFormat, file.path().filename().string(), ": ", what, " ",
+    fail(ErrorKind::kModelFormat, utf8(file.path().filename()), ": ", what, " ",
          quoted(name(items[*twin])), " occurs twice.");
   }
   return order;
@@ -150,7 +150,7 @@ void GgufFile::open_other_parts() {
   }
   if (count == 1) return;
   const fs::path first = parts_[0].path();
-  const std::string name = first.filename().string(), suffix = part_suffix(number + 1, count);
+  const std::string name = utf8(first.filename()), suffix = part_suffix(number + 1, count);
   if (!name.ends_with(suffix)) {
     damaged("this is part ", number + 1, " of ", count,
             " of a split model, so its name must end with ", suffix,
@@ -163,7 +163,7 @@ void GgufFile::open_other_parts() {
   }
   for (int64_t i = 1; i < count; ++i) {
     const std::string part = stem + part_suffix(i + 1, count);
-    open_part(first.parent_path() / part);
+    open_part(first.parent_path() / std::u8string(part.begin(), part.end()));
     const int64_t part_number = find_integer(headers_.back(), "split.no").value_or(-1);
     const int64_t part_count = find_integer(headers_.back(), "split.count").value_or(-1);
     if (part_number != i || part_count != count) {
@@ -180,7 +180,7 @@ void GgufFile::open_other_parts() {
 
 template <class... Parts>
 void GgufFile::damaged(const Parts&... parts) const {
-  fail(ErrorKind::kModelFormat, parts_[0].path().filename().string(), ": ", parts...);
+  fail(ErrorKind::kModelFormat, utf8(parts_[0].path().filename()), ": ", parts...);
 }
 
 uint64_t GgufFile::n_bytes() const {

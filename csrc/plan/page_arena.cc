@@ -1,18 +1,10 @@
 #include "plan/page_arena.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "core/error.h"
-
-#ifndef MAP_NORESERVE  // Linux counts no swap for such a mapping; others never do
-#define MAP_NORESERVE 0
-#endif
+#include "core/os.h"
 
 namespace edgelm {
 namespace {
@@ -21,7 +13,7 @@ constexpr size_t kMaxBytes = size_t{1} << 46;  // of the 2^47 addresses of a pro
 constexpr size_t kMaxPages = size_t{1} << 24;  // of 64 tokens; their tables are real memory
 
 size_t round_to_system_pages(size_t bytes) {
-  const auto system_page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t system_page = os::page_bytes();
   return (bytes + system_page - 1) / system_page * system_page;
 }
 
@@ -29,12 +21,11 @@ size_t round_to_system_pages(size_t bytes) {
 
 PageArena::PageArena(size_t page_bytes, size_t n_pages)
     : page_bytes_(round_to_system_pages(page_bytes)) {
-  void* base = MAP_FAILED;
+  void* base = nullptr;
   if (n_pages <= std::min(kMaxPages, kMaxBytes / page_bytes_)) {
-    base = mmap(nullptr, page_bytes_ * n_pages, PROT_NONE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    base = os::reserve(page_bytes_ * n_pages);
   }
-  if (base == MAP_FAILED) {
+  if (base == nullptr) {
     fail(ErrorKind::kMemory, "the KV cache cannot reserve the addresses of ", n_pages, " pages of ",
          page_bytes_, " bytes; use a smaller n_ctx or n_parallel");
   }
@@ -48,27 +39,26 @@ PageArena::PageArena(PageArena&& other) noexcept
       base_(std::exchange(other.base_, nullptr)),
       owners_(std::move(other.owners_)),
       free_(std::move(other.free_)),
-      accessible_(other.accessible_),
+      n_touched_(other.n_touched_),
       n_used_(other.n_used_) {}
 
 PageArena::~PageArena() {
-  if (base_ != nullptr) munmap(base_, page_bytes_ * owners_.size());
+  if (base_ != nullptr) os::release(base_, page_bytes_ * owners_.size());
 }
 
 uint8_t* PageArena::acquire() {
-  size_t i = accessible_;
-  if (!free_.empty()) {
-    i = free_.back();
-    free_.pop_back();
+  const size_t i = free_.empty() ? n_touched_ : free_.back();
+  if (i == owners_.size()) {
+    fail(ErrorKind::kCacheFull, "all ", i, " pages of the KV cache are in use");
+  }
+  if (!os::commit(base_ + i * page_bytes_, page_bytes_)) {
+    fail(ErrorKind::kMemory, "the system has no memory for another ", page_bytes_,
+         " bytes of KV cache beyond ", committed_bytes(), ": ", os::last_error());
+  }
+  if (free_.empty()) {
+    ++n_touched_;
   } else {
-    if (i == owners_.size()) {
-      fail(ErrorKind::kCacheFull, "all ", i, " pages of the KV cache are in use");
-    }
-    if (mprotect(base_ + i * page_bytes_, page_bytes_, PROT_READ | PROT_WRITE) != 0) {
-      fail(ErrorKind::kMemory, "the system has no memory for another ", page_bytes_,
-           " bytes of KV cache beyond ", committed_bytes(), ": ", std::strerror(errno));
-    }
-    ++accessible_;
+    free_.pop_back();
   }
   owners_[i] = 1;
   ++n_used_;
@@ -78,13 +68,7 @@ uint8_t* PageArena::acquire() {
 void PageArena::release(uint8_t* page) noexcept {
   const size_t i = index(page);
   if (--owners_[i] > 0) return;
-  // The addresses stay; the next touch finds zeros. Only Linux's MADV_DONTNEED returns memory at
-  // once.
-#ifdef __linux__
-  madvise(page, page_bytes_, MADV_DONTNEED);
-#else
-  madvise(page, page_bytes_, MADV_FREE);
-#endif
+  os::decommit(page, page_bytes_);
   free_.push_back(static_cast<uint32_t>(i));
   --n_used_;
 }

@@ -33,8 +33,8 @@ class PageArena {
   size_t page_bytes_;
   uint8_t* base_ = nullptr;
   std::vector<int32_t> owners_;
-  std::vector<uint32_t> free_;  // among the pages below accessible_, the last freed first
-  size_t accessible_ = 0;       // pages that may be read and written
+  std::vector<uint32_t> free_;  // among the first n_touched_ pages, the last freed last
+  size_t n_touched_ = 0;        // pages that were ever used
   size_t n_used_ = 0;
 };
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,11 +29,6 @@ def kv_bytes(layers: Sequence[KvLayer], n_tokens: int, kv_type: str) -> int:
             value_bytes = layer.head_width + 2 * -(-layer.head_width // SCALE_WIDTH)
         total += 2 * pages * KV_PAGE * layer.n_kv_heads * value_bytes
     return total
-
-
-def physical_bytes() -> int:
-    """The machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_activations_fit(

@@ -14,7 +14,7 @@ from .arch import build
 from .errors import ModelFormatError
 from .gguf import open_gguf
 from .graph import CancelFlag, Graph, KvCache, Plan
-from .memory import check_activations_fit, check_cache_fits, physical_bytes
+from .memory import check_activations_fit, check_cache_fits
 from .meta import Meta
 from .tokenizer import Tokenizer
 from .weights import EXACT, Weights
@@ -109,12 +109,12 @@ def open_network(
             f"only {vocab_size:,} rows."
         )
     weight_bytes = sum(t.n_bytes for t in file.tensors)
-    check_cache_fits(graph.kv_layers, meta.n_ctx, kv_type, weight_bytes, physical_bytes())
+    check_cache_fits(graph.kv_layers, meta.n_ctx, kv_type, weight_bytes, _core.physical_bytes())
     plan = graph.compile(
         n_batch=min(n_batch, meta.n_ctx),
         max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * vocab_size))),
         n_threads=n_threads or _core.usable_cores(),
     )
-    check_activations_fit(plan.arena_bytes, plan.n_batch, weight_bytes, physical_bytes())
+    check_activations_fit(plan.arena_bytes, plan.n_batch, weight_bytes, _core.physical_bytes())
     cache = plan.kv_cache(n_ctx=meta.n_ctx, n_parallel=n_parallel, kv_type=kv_type)
     return Network(meta, tokenizer, graph, plan, cache, meta.n_ctx, n_parallel, vocab_size)

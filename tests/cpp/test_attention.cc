@@ -1,8 +1,8 @@
 // Attention at exact buffer sizes, so that a sanitizer sees any step outside. Results are checked
 // against NumPy in tests/test_attention.py.
 #include <cmath>
-#include <cstdlib>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -15,14 +15,14 @@ using edgelm::KvType;
 namespace {
 
 struct Free {
-  void operator()(void* p) const { std::free(p); }
+  void operator()(void* p) const { ::operator delete(p, std::align_val_t{64}); }
 };
 template <class T>
 using Aligned = std::unique_ptr<T[], Free>;
 
 template <class T>
 Aligned<T> aligned(size_t n) {
-  return Aligned<T>(static_cast<T*>(std::aligned_alloc(64, (n * sizeof(T) + 63) / 64 * 64)));
+  return Aligned<T>(static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})));
 }
 
 struct Case {

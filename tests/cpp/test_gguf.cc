@@ -1,6 +1,3 @@
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <random>
 #include <vector>
 
@@ -162,7 +159,7 @@ TEST(file_reads_and_reports) {
   File moved(std::move(file));
   moved.read(0, bytes);
   moved.check_unchanged();
-  EXPECT(::truncate(temporary.path().c_str(), 5) == 0);
+  std::filesystem::resize_file(temporary.path(), 5);
   EXPECT_ERROR(ErrorKind::kIo, moved.read(3, bytes));
   EXPECT_ERROR(ErrorKind::kIo, moved.check_unchanged());
 }

@@ -1,13 +1,15 @@
 #include "plan/kv_cache.h"
 
+#ifdef __linux__
 #include <sys/mman.h>
-#include <unistd.h>
+#endif
 
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
+#include "core/os.h"
 #include "testing.h"
 
 using edgelm::Batch;
@@ -65,7 +67,7 @@ bool holds(const KvCache& cache, int32_t handle, int layer, int begin, int end, 
   return true;
 }
 
-const auto kSystemPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+const auto kSystemPage = static_cast<size_t>(edgelm::os::page_bytes());
 
 // Whole pages of the system, which may have 4, 16 or 64 KiB.
 size_t page_bytes(int layers, int heads) {
@@ -111,6 +113,7 @@ TEST(kv_cache_gives_memory_back_to_the_system) {
   KvCache cache({{0, 4, kHeadWidth, 0}}, KvType::kF16, 1024, 1);  // pages of kWhole bytes
   const int32_t a = cache.create();
   append(cache, a, 640, 1);
+#ifdef __linux__
   uint8_t* page = cache.tiles(a, 0).pages[5];
   const auto resident = [&] {
     std::vector<unsigned char> pages(kWhole / kSystemPage);
@@ -121,8 +124,9 @@ TEST(kv_cache_gives_memory_back_to_the_system) {
   };
   EXPECT(resident() > 0);
   cache.truncate(a, 10);
-#ifdef __linux__
   EXPECT(resident() == 0);
+#else
+  cache.truncate(a, 10);
 #endif
   append(cache, a, 600, 2);
   EXPECT(holds(cache, a, 0, 0, 10, 1) && holds(cache, a, 0, 10, 610, 2));

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import _core
-from ..memory import physical_bytes
 from . import noise
 from .noise import Noise
 from .topology import ARM_PARTS, Cluster, Core, read_cores, text_of
@@ -70,7 +69,7 @@ def describe(root: Path = Path("/")) -> Machine:
         cores=cores,
         clusters=clusters,
         usable_cores=_core.usable_cores(),
-        memory_bytes=physical_bytes(),
+        memory_bytes=_core.physical_bytes(),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         before=noise.look(root=root),
         after=None,

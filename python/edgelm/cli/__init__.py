@@ -7,14 +7,13 @@ stderr; 130 for Ctrl-C; 141 for a closed pipe.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from . import bench, chat, info, perplexity, pull, run, tokenize
-from .terminal import printable
+from .terminal import printable, take_any_text
 
 ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 COMMANDS = {
@@ -68,8 +67,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # replaced by something simpler, as tests do
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        take_any_text(stream)
     grammar = parser()
     arguments = grammar.parse_args(argv)
     if not hasattr(arguments, "command"):

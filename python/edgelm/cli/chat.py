@@ -24,7 +24,7 @@ from .options import (
     add_load_options,
     given,
 )
-from .terminal import printable, resolve
+from .terminal import printable, resolve, take_any_text
 
 if TYPE_CHECKING:
     from ..api import Model
@@ -82,8 +82,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
-        with contextlib.suppress(AttributeError):  # replaced by something simpler, as tests do
-            sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
+        take_any_text(sys.stdin)
         if self.interactive:
             with contextlib.suppress(ImportError):  # without it input() still reads lines
                 import readline

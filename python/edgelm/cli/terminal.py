@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -15,6 +16,16 @@ from ..hub import Step
 
 REDRAW_S = 0.1
 BAR_WIDTH = 32
+
+
+def take_any_text(stream: TextIO) -> None:
+    """No text fails on a standard stream: what its encoding lacks becomes "?".
+
+    UTF-8 on Windows, whose code pages for pipes and files lack most of what a model writes.
+    """
+    with contextlib.suppress(AttributeError):  # replaced by something simpler, as tests do
+        encoding = "utf-8" if sys.platform == "win32" else None
+        stream.reconfigure(encoding=encoding, errors="replace")  # type: ignore[attr-defined]
 
 
 def printable(text: str) -> str:
