@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import statistics
 import subprocess
 import sys
 import time
@@ -25,7 +24,11 @@ from edgelm.model import open_network
 
 PROMPT, BEHIND, N_CTX = 64, 8, 512
 ROUNDS = 4
-BUSY = "import time, sys\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass"
+BUSY = """
+import sys, time
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end: pass
+"""
 
 Run = Callable[[str], tuple[int, float]]  # what: tokens done, seconds
 

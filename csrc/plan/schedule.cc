@@ -8,8 +8,9 @@
 namespace edgelm {
 namespace {
 
-// A chain's smallest chunks: some microseconds of reading weights, or of work on floats.
-constexpr size_t kChunkBytes = 48 << 10;
+// A chain's smallest chunks: some microseconds of reading weights, or of work on floats. The more
+// threads there are, the smaller, for each is what all may wait for.
+constexpr size_t kChunkBytes = 96 << 10;  // over the number of threads
 constexpr int kChunkFloats = 8 << 10;
 
 // When a value or a step's memory is in use. What threads share counts in phases, and what each
@@ -212,7 +213,8 @@ class Builder {
     }
     item.unit = head.partition.unit;
     item.n_units = n_units(head.partition, head.row_width);
-    item.least = unit_bytes > 0 ? static_cast<int>(kChunkBytes / unit_bytes)
+    const size_t chunk_bytes = kChunkBytes / static_cast<size_t>(limits_.n_threads);
+    item.least = unit_bytes > 0 ? static_cast<int>(chunk_bytes / unit_bytes)
                                 : kChunkFloats / std::max(1, item.unit);
     item.least = std::max(1, item.least);
   }

@@ -122,6 +122,30 @@ TEST(pool_calls_again_who_is_left_with_what_all_declined) {
   EXPECT(done == 3) << done.load();
 }
 
+TEST(pool_learns_who_is_slow) {
+  ThreadPool pool;
+  const double costs[] = {1};
+  float share[2] = {0, 0};
+  for (int round = 0; round < 200 && share[1] == 0; ++round) {
+    std::atomic<int> left{20};
+    std::atomic<bool> helped{false};
+    const auto body = [&](Turn& turn) {
+      if (turn.thread == 1) helped = true;
+      share[turn.thread] = turn.share;
+      while (left-- > 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(turn.thread == 0 ? 1 : 20));
+        turn.done += 0.05;
+      }
+    };
+    for (int run = 0; run < 4; ++run) {
+      left = 20;
+      pool.run({2, costs}, body);
+    }
+    if (!helped) share[1] = 0;  // the system did not let it
+  }
+  EXPECT(share[1] > 0 && share[1] < 0.5F * share[0]) << share[0] << " and " << share[1];
+}
+
 TEST(pool_throws_what_a_body_threw_and_goes_on) {
   ThreadPool pool;
   for (int n = 1; n <= 3; ++n) {
