@@ -228,13 +228,14 @@ class ThreadPool::Team {
   // A helper's life.
   void serve(int thread) noexcept {
     for (;;) {
+      // The gate first: whoever sees the destructor's sees its crew, too.
+      const uint32_t gate = gate_.load(std::memory_order_acquire);
       const int crew = crew_.load(std::memory_order_acquire);
       if (crew < 0) return;
       if (thread >= crew) {
         crew_.wait(crew, std::memory_order_acquire);
         continue;
       }
-      const uint32_t gate = gate_.load(std::memory_order_acquire);
       if (is_closed(gate)) {
         gate_.wait(gate, std::memory_order_acquire);
         continue;
@@ -245,8 +246,9 @@ class ThreadPool::Team {
         while (left == Left::kLast) {
           ++sequence;
           if (thread >= crew_.load(std::memory_order_relaxed)) {
-            gate_.fetch_sub(1, std::memory_order_acq_rel);  // for others to enter
-            break;
+            // Leaves it to others, unless one has come already and counts on this one.
+            uint32_t alone = gate_of(sequence, 1);
+            if (gate_.compare_exchange_strong(alone, gate_of(sequence, 0))) break;
           }
           left = inside(thread, sequence, opened_);
         }
