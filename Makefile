@@ -27,7 +27,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
 CPP := $(shell find csrc tests/cpp tests/fuzz -name '*.h' -o -name '*.cc' -o -name '*.inl')
 PY := python tests bench tools
-BENCHES := $(filter-out bench/conftest.py,$(wildcard bench/*.py))
+BENCHES := $(filter-out bench/conftest.py bench/contention.py,$(wildcard bench/*.py))
 
 run: .venv/built
 	@$(BIN)/edgelm run "$$MODEL" "$$PROMPT"

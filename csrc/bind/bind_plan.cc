@@ -345,6 +345,7 @@ void plan(py::module_& m) {
            py::arg("out") = py::dict())
       .def("trace", &trace, py::arg("cache"), py::arg("tokens"), py::arg("positions"),
            py::arg("sequences"), py::arg("wanted"))
+      .def("force_threads", &Plan::force_threads, py::arg("n_threads"))
       .def("profile", &profile);
 }
 

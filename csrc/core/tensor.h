@@ -47,10 +47,4 @@ struct Range {
   int size() const { return end - begin; }
 };
 
-// Part i of n even parts of `count` items: the same for every op of the same count.
-inline Range even_part(int count, int i, int n) {
-  const auto bound = [&](int part) { return static_cast<int>(int64_t{count} * part / n); };
-  return {bound(i), bound(i + 1)};
-}
-
 }  // namespace edgelm

@@ -1,38 +1,38 @@
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
+#include <span>
 #include <vector>
 
 namespace edgelm {
 
-// Lets n threads pass only together. Spins for at most about 50 us, then sleeps; any number of
-// threads may share any number of cores: where spinning was in vain, the next waits sleep sooner.
-class Barrier {
- public:
-  explicit Barrier(int n_threads) : n_threads_(n_threads) {}
-  Barrier(const Barrier&) = delete;
-  Barrier& operator=(const Barrier&) = delete;
-
-  // What a thread did before wait() is visible to every thread after it.
-  void wait() noexcept;
-
- private:
-  const int n_threads_;
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> phase_{0};
-  std::atomic<int> spin_us_{50};
+// One thread's call for one phase.
+struct Turn {
+  int thread = 0;  // 0 is the caller's
+  int phase = 0;
+  // By measured speeds: what this thread does of what all do, and what the fastest does.
+  float share = 1, fastest = 1;
+  double done = 0;        // to add to: the cost of what it did
+  bool declined = false;  // to set: it left work to faster threads
 };
 
-// The process's threads. A run borrows idle ones, starting more if there are too few, so runs of
+// Work in phases. Each costs something, in any unit that stays the same for a kind of work.
+struct PhasedWork {
+  static constexpr int kKinds = 2;
+  int n_threads = 1;  // at most
+  std::span<const double> costs;
+  int kind = 0;  // 0 to kKinds - 1: the number of threads is learnt for each
+  const std::function<int(int phase)>* forced = nullptr;  // the number of threads instead
+};
+
+// The process's threads. A run borrows a team of them, and starts one if all are taken, so runs of
 // different plans do not wait for each other. Between runs the threads sleep.
 class ThreadPool {
  public:
+  static constexpr int kMaxThreads = 1024;
+
   // The pool of this process; a child of fork() gets a new one, since threads do not survive a
   // fork.
   static ThreadPool& instance();
@@ -42,22 +42,23 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Calls body(i) for each i in [0, n_threads), at the same time, body(0) on the calling thread,
-  // and returns when all have returned. The first exception that a body throws is thrown here;
-  // bodies that wait for each other must not throw. Throws kMemory if a thread cannot be started.
-  void run(int n_threads, const std::function<void(int)>& body);
+  // Calls body for phase after phase, on the caller's thread and on those helpers that come while
+  // there is something left: each takes what is left until nothing is, or declines it. A phase ends
+  // when all that came to it have returned, and what they wrote is visible in the next; nobody
+  // waits for a thread that did not come. The first exception of a body is thrown in the end.
+  // Throws kMemory if a thread cannot be started.
+  void run(const PhasedWork& work, const std::function<void(Turn&)>& body);
 
-  int n_workers() const;  // started so far
+  // One phase.
+  void run(int n_threads, const std::function<void(int thread)>& body);
 
  private:
-  class Worker;
-  struct Job;
-  std::vector<Worker*> borrow(int n);
-  void give_back(const std::vector<Worker*>& workers);
+  class Team;
+  std::unique_ptr<Team> borrow();
+  void give_back(std::unique_ptr<Team> team);
 
-  mutable std::mutex mutex_;
-  std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<Worker*> idle_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Team>> idle_;
 };
 
 }  // namespace edgelm

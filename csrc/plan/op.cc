@@ -57,28 +57,22 @@ void OpArgs::expect(size_t n_inputs, size_t max_weights) const {
         max_weights);
 }
 
-Range StepContext::rows() const {
-  return partition.split == Split::kTokens ? even_part(n_rows, thread, n_threads)
-                                           : Range{0, n_rows};
+Range StepContext::next(int n, int least, int most) const {
+  if (stopped()) return {};
+  const Range units = take(taken, n, least, most, turn);
+  turn.done += cost * units.size() / std::max(1, n);
+  return units;
 }
 
 int StepContext::next_chunk(int n) const {
-  if (stopped()) return -1;
-  const int chunk = chunks->fetch_add(1, std::memory_order_relaxed);
-  return chunk < n ? chunk : -1;
+  const Range unit = next(n, 1, 1);
+  return unit.size() > 0 ? unit.begin : -1;
 }
 
-bool StepContext::stopped() const { return run.stopped(thread); }
+bool StepContext::stopped() const { return run.stopped(turn.thread); }
 
 int n_units(const Partition& partition, int row_width) {
   return (row_width + partition.unit - 1) / partition.unit;
-}
-
-Range column_part(const Partition& partition, int row_width, int i, int n) {
-  if (partition.split != Split::kColumns) return {0, row_width};
-  const Range units = even_part(n_units(partition, row_width), i, n);
-  return {std::min(units.begin * partition.unit, row_width),
-          std::min(units.end * partition.unit, row_width)};
 }
 
 double Op::bytes(std::span<const LoadedWeight* const> weights, int) const {

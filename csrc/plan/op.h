@@ -12,6 +12,7 @@
 #include "kernels/table.h"
 #include "plan/attrs.h"
 #include "plan/batch.h"
+#include "plan/run_state.h"
 #include "plan/weights.h"
 
 namespace edgelm {
@@ -19,7 +20,6 @@ namespace edgelm {
 class KvCache;
 class Lowering;
 class Op;
-class RunState;
 
 enum class ValueKind : uint8_t { kFloats, kBytes, kIds, kKv };
 
@@ -57,13 +57,14 @@ struct OpArgs {
 enum class Regime : uint8_t { kSmall, kLarge };
 inline constexpr int kSmallTokens = 8;
 
-// How threads share an op's result. Between a writer and a reader of a value `compile` places a
-// barrier unless each thread reads only what it wrote itself.
+// How threads share an op's result: whoever comes takes a part of what is left. Between a writer
+// and a reader of a value `compile` places a barrier, unless the reader needs only the same part:
+// then both do it together.
 enum class Split : uint8_t {
-  kTokens,      // even parts of the rows
-  kColumns,     // even parts of the width, in units of `unit` floats
+  kTokens,      // by rows
+  kColumns,     // by the width, in units of `unit` floats
   kReplicated,  // each thread makes all of it, in a buffer of its own
-  kDynamic,     // chunks from a counter, or any other way: always a barrier
+  kDynamic,     // by next() or next_chunk(): always a barrier
 };
 struct Partition {
   static constexpr int kGroup = 0;  // a unit: as many floats as a packed weight has rows in a group
@@ -71,10 +72,7 @@ struct Partition {
   int unit = kGroup;
 };
 
-// Units of a row (the partition's unit is a number here), and the floats of it that thread i of n
-// makes: all unless the split is kColumns.
-int n_units(const Partition& partition, int row_width);
-Range column_part(const Partition& partition, int row_width, int i, int n);
+int n_units(const Partition& partition, int row_width);  // of a row; the unit is a number here
 
 // What a thread reads of an input.
 enum class Access : uint8_t {
@@ -105,23 +103,27 @@ struct StepContext {
   const KernelTable& kernels;
   Regime regime;
   Partition partition;
-  int thread, n_threads;
+  Turn& turn;
+  int n_threads;  // at most: the number changes as the work runs, and no result may depend on it
   int phase;
-  std::atomic<int>* chunks;  // taken so far in this phase
-  int n_rows;                // of the result: T or R; never 0
-  int row_width;             // of the result, in floats
-  Range columns;             // of the result to make now, in floats: all unless split is kColumns
+  std::atomic<int>& taken;  // units of this phase
+  double cost;              // of them all
+  int n_rows;               // of the result: T or R; never 0
+  int row_width;            // of the result, in floats
+  Range rows;               // of the result to make now: all unless the split is kTokens
+  Range columns;            // likewise, in floats: all unless it is kColumns
   std::span<const Rows> in;
   Rows out;
   std::span<const LoadedWeight* const> weights;  // null where absent
   std::span<std::byte> shared;                   // 64-byte aligned, as is thread_memory
   std::span<std::byte> thread_memory;
 
-  Range rows() const;  // that this thread makes: all unless the split is kTokens
-  // The next chunk of n that no thread has taken in this phase; -1 when all are taken or the run
-  // was cancelled. Call it between pieces of at most a few ms: it is also where the caller polls.
-  int next_chunk(int n) const;
-  bool stopped() const;  // the run was cancelled or failed; polls on the caller's thread
+  // Some of n units that no thread has taken in this phase, in a multiple of `least` and at most
+  // `most`; empty when none are left for this thread or the run was cancelled. Call it between
+  // pieces of at most a few ms: it is also where the caller polls.
+  Range next(int n, int least, int most) const;
+  int next_chunk(int n) const;  // one of them; -1 when none are left
+  bool stopped() const;         // the run was cancelled or failed; polls on the caller's thread
 };
 
 // One op of the graph. After infer() it is immutable and shared by all plans that run it.

@@ -16,10 +16,12 @@ namespace {
 
 constexpr size_t kMaxInputs = 8;
 
-using Clock = std::chrono::steady_clock;
+// What a multiply-add costs beside reading a byte of weights, roughly.
+constexpr double kMacCost = 0.08;
 
-int64_t ns_between(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
+int64_t now_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
 const Limits& checked(const Limits& limits) {
@@ -28,16 +30,6 @@ const Limits& checked(const Limits& limits) {
   check(limits.n_threads >= 1 && limits.n_threads <= 1024, "n_threads is ", limits.n_threads,
         ", expected 1 to 1024");
   return limits;
-}
-
-// Piece i of a part that is cut in halves, the first half being piece 0, down to pieces of `least`.
-Range halving_part(Range part, int least, int i) {
-  for (;; --i) {
-    const int left = part.size();
-    const int size = left / 2 >= least ? left - left / 2 : std::min(least, left);
-    if (i == 0 || left == 0) return {part.begin, part.begin + size};
-    part.begin += size;
-  }
 }
 
 // Holds the flag that a plan is running.
@@ -61,10 +53,9 @@ class Running {
 // The run in progress.
 struct Plan::Active {
   const Batch& batch;
-  Regime regime;
+  Program& program;
   KvCache* cache;
   std::span<float* const> outputs;
-  std::vector<Timing>& timings;
   std::vector<Traced>* trace;
 
   int rows(Axis axis) const { return axis == Axis::kTokens ? batch.n_tokens() : batch.n_rows(); }
@@ -76,23 +67,24 @@ Plan::Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll&
       kernels_(active_kernels()),
       lowering_(*graph_, kernels_),
       weights_(lowering_, limits.n_threads, poll),
-      kv_layers_(edgelm::kv_layers(*graph_)),
-      barrier_(limits.n_threads) {
+      kv_layers_(edgelm::kv_layers(*graph_)) {
   check(!graph_->outputs().empty(), "the graph has no output; name one with Graph.output");
-  const auto add_schedule = [&](Regime regime, int max_tokens) {
-    schedules_.push_back(make_schedule(*graph_, lowering_, weights_, regime,
-                                       {max_tokens, limits.max_rows, limits.n_threads}));
+  const auto add_program = [&](Regime regime, int max_tokens) {
+    programs_.emplace_back(make_schedule(*graph_, lowering_, weights_, regime,
+                                         {max_tokens, limits.max_rows, limits.n_threads}));
   };
-  add_schedule(Regime::kSmall, std::min(limits.n_batch, kSmallTokens));
-  if (limits.n_batch > kSmallTokens) add_schedule(Regime::kLarge, limits.n_batch);
+  add_program(Regime::kSmall, std::min(limits.n_batch, kSmallTokens));
+  if (limits.n_batch > kSmallTokens) add_program(Regime::kLarge, limits.n_batch);
 
   int n_counters = 1;
-  for (const Schedule& schedule : schedules_) {
+  for (const Program& program : programs_) {
+    const Schedule& schedule = program.schedule;
     thread_arenas_ = std::max(thread_arenas_, schedule.shared_bytes);
     thread_bytes_ = std::max(thread_bytes_, schedule.thread_bytes);
     n_counters = std::max(n_counters, schedule.n_counters);
-    timings_.emplace_back(schedule.steps.size());
   }
+  const size_t n_steps = programs_[0].schedule.steps.size();
+  made_in_.assign(static_cast<size_t>(limits.n_threads), std::vector<uint32_t>(n_steps));
   arena_ = Memory(thread_arenas_ + thread_bytes_ * static_cast<size_t>(limits.n_threads));
   state_ = std::make_unique<RunState>(n_counters);
 }
@@ -121,7 +113,7 @@ void Plan::check_batch(const Batch& batch) const {
   for (const int32_t position : batch.position) {
     check(position >= 0, "position ", position, " is negative");
   }
-  for (const Step& step : schedules_[0].steps) step.op->check_batch(batch, step.weights);
+  for (const Step& step : programs_[0].schedule.steps) step.op->check_batch(batch, step.weights);
 }
 
 Plan::Status Plan::run(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
@@ -152,14 +144,53 @@ Plan::Status Plan::execute(const Batch& batch, KvCache* cache, std::span<float* 
         "the plan needs a KV cache of its own layers; make one with Plan.kv_cache");
   std::optional<KvCache::Reservation> tokens;
   if (!kv_layers_.empty()) tokens.emplace(*cache, batch);
-  const size_t i = batch.n_tokens() <= schedules_[0].max_tokens ? 0 : 1;
-  const Active active{batch, schedules_[i].regime, cache, outputs, timings_[i], trace};
+  const size_t i = batch.n_tokens() <= programs_[0].schedule.max_tokens ? 0 : 1;
+  Program& program = programs_[i];
+  const Active active{batch, program, cache, outputs, trace};
+  estimate(program, batch);
   state_->begin(&poll);
-  ThreadPool::instance().run(limits_.n_threads,
-                             [&](int thread) { walk(schedules_[i], active, thread); });
+  caller_left_ns_ = 0;
+  ++run_;
+  const std::function<int(int)> forced = [&](int phase) {
+    return forced_[(static_cast<size_t>(phase) + run_) % forced_.size()];
+  };
+  const PhasedWork phases{trace == nullptr ? limits_.n_threads : 1, program.phase_costs,
+                          static_cast<int>(i), forced_.empty() ? nullptr : &forced};
+  ThreadPool::instance().run(phases, [&](Turn& turn) { work(active, turn); });
   if (state_->finish()) return Status::kCancelled;
   if (tokens) tokens->commit();
+  if (profiling_) count(active);
   return Status::kDone;
+}
+
+void Plan::force_threads(std::vector<int> n_threads) {
+  const Running running(running_);
+  for (const int n : n_threads) {
+    check(n >= 1 && n <= limits_.n_threads, "threads: got ", n, ", expected 1 to the plan's ",
+          limits_.n_threads);
+  }
+  forced_ = std::move(n_threads);
+}
+
+// Costs are in bytes of weights, for steps that have some: those that take the time.
+void Plan::estimate(Program& program, const Batch& batch) {
+  if (program.n_tokens == batch.n_tokens() && program.n_rows == batch.n_rows()) return;
+  program.n_tokens = batch.n_tokens();
+  program.n_rows = batch.n_rows();
+  program.step_costs.clear();
+  for (const Step& step : program.schedule.steps) {
+    const int n_rows = step.axis == Axis::kTokens ? batch.n_tokens() : batch.n_rows();
+    const double macs = n_rows > 0 ? step.op->macs(step.weights, n_rows) : 0;
+    const double bytes = macs > 0 ? step.op->bytes(step.weights, n_rows) : 0;
+    program.step_costs.push_back((bytes + kMacCost * macs) / step.n_phases);
+  }
+  program.phase_costs.clear();
+  for (const Phase& phase : program.schedule.phases) {
+    double& cost = program.phase_costs.emplace_back(0);
+    for (const Item& item : phase.items) {
+      for (const int step : item.steps) cost += program.step_costs[static_cast<size_t>(step)];
+    }
+  }
 }
 
 Rows Plan::locate(const Place& place, const Active& active, int thread) const {
@@ -180,97 +211,92 @@ Rows Plan::locate(const Place& place, const Active& active, int thread) const {
   return {};
 }
 
-// One thread's way through all steps. Every thread passes every barrier, also after a stop, and a
-// stop that one thread saw before a barrier is seen by all after it.
-void Plan::walk(const Schedule& schedule, const Active& active, int thread) {
-  const bool timed = profiling_ && thread == 0;
-  for (size_t s = 0; s < schedule.steps.size(); ++s) {
-    const Step& step = schedule.steps[s];
-    Timing* timing = timed ? &active.timings[s] : nullptr;
-    if (step.barrier) wait(timing);
-    if (step.chain.n_steps > 0 && active.trace == nullptr) {
-      walk_chain(schedule, active, thread, s);
-      s += static_cast<size_t>(step.chain.n_steps) - 1;
+// One thread's part of one phase. After a stop nothing is left of any.
+void Plan::work(const Active& active, Turn& turn) {
+  const Schedule& schedule = active.program.schedule;
+  const Phase& phase = schedule.phases[static_cast<size_t>(turn.phase)];
+  const bool timed = profiling_ && turn.thread == 0;
+  if (timed && caller_left_ns_ > 0) {
+    auto& timing = active.program.timings[static_cast<size_t>(phase.first_step)];
+    timing.wait_ns += now_ns() - caller_left_ns_;
+  }
+  for (const Item& item : phase.items) {
+    const auto head = static_cast<size_t>(item.steps[0]);
+    const Step& step = schedule.steps[head];
+    const int n_rows = active.rows(step.axis);
+    if (n_rows == 0) continue;
+    if (item.kind == Item::Kind::kChain) {
+      work_chain(active, item, turn);
       continue;
     }
-    const Range columns = column_part(step.partition, step.row_width, thread, limits_.n_threads);
-    for (int phase = 0; phase < step.n_phases; ++phase) {
-      if (phase > 0) barrier_.wait();
-      run_step(step, active, thread, phase, columns, timing);
+    if (item.kind == Item::Kind::kOwn) {
+      uint32_t& made_in = made_in_[static_cast<size_t>(turn.thread)][head];
+      if (std::exchange(made_in, run_) == run_) continue;
     }
-    if (timed) count(step, active, *timing);
-    if (active.trace != nullptr) {
-      barrier_.wait();
-      if (thread == 0 && !state_->stopped(thread)) keep(step.value, schedule, active);
-      barrier_.wait();
+    run_step(active, item.steps[0], item, turn, {0, n_rows}, {0, step.row_width});
+    if (active.trace != nullptr && item.op_phase == step.n_phases - 1) keep(step.value, active);
+  }
+  if (timed) caller_left_ns_ = now_ns();
+}
+
+void Plan::work_chain(const Active& active, const Item& item, Turn& turn) {
+  const Step& head = active.program.schedule.steps[static_cast<size_t>(item.steps[0])];
+  const Range all_rows{0, active.rows(head.axis)};
+  const bool by_rows = item.n_units == 0;
+  const int n_units = by_rows ? all_rows.end : item.n_units;
+  std::atomic<int>& taken = state_->counter(item.counter);
+  while (!state_->stopped(turn.thread)) {
+    const Range units = take(taken, n_units, item.least, n_units, turn);
+    if (units.size() == 0) break;
+    for (const int i : item.steps) {
+      const Step& step = active.program.schedule.steps[static_cast<size_t>(i)];
+      const Range columns{units.begin * item.unit, std::min(units.end * item.unit, step.row_width)};
+      run_step(active, i, item, turn, by_rows ? units : all_rows,
+               by_rows ? Range{0, step.row_width} : columns);
+      turn.done += active.program.step_costs[static_cast<size_t>(i)] * units.size() / n_units;
+      if (active.trace != nullptr) keep(step.value, active);
     }
+  }
+}
+
+void Plan::count(const Active& active) {
+  for (size_t i = 0; i < active.program.timings.size(); ++i) {
+    const Step& step = active.program.schedule.steps[i];
+    Timing& timing = active.program.timings[i];
+    const int n_rows = active.rows(step.axis);
+    timing.macs += step.op->macs(step.weights, n_rows);
+    timing.bytes += step.op->bytes(step.weights, n_rows);
+    ++timing.runs;
   }
 }
 
-// Chunk by chunk: a part's owner takes its chunks in their order, as do those who help it.
-void Plan::walk_chain(const Schedule& schedule, const Active& active, int thread, size_t first) {
-  const bool timed = profiling_ && thread == 0;
-  const Step& head = schedule.steps[first];
-  const Chain& chain = head.chain;
-  for (int i = 0; i < limits_.n_threads; ++i) {
-    const int owner = (thread + i) % limits_.n_threads;
-    const Range part = even_part(chain.n_units, owner, limits_.n_threads);
-    std::atomic<int>& taken = state_->counter(head.first_counter + owner);
-    for (;;) {
-      const Range units =
-          halving_part(part, chain.least, taken.fetch_add(1, std::memory_order_relaxed));
-      if (units.size() == 0) break;
-      const Range columns{units.begin * chain.unit,
-                          std::min(units.end * chain.unit, head.row_width)};
-      for (size_t s = first; s < first + static_cast<size_t>(chain.n_steps); ++s) {
-        run_step(schedule.steps[s], active, thread, 0, columns,
-                 timed ? &active.timings[s] : nullptr);
-      }
-    }
-  }
-  for (size_t s = first; timed && s < first + static_cast<size_t>(chain.n_steps); ++s) {
-    count(schedule.steps[s], active, active.timings[s]);
-  }
-}
-
-void Plan::wait(Timing* timing) {
-  if (timing == nullptr) return barrier_.wait();
-  const auto start = Clock::now();
-  barrier_.wait();
-  timing->wait_ns += ns_between(start, Clock::now());
-}
-
-void Plan::count(const Step& step, const Active& active, Timing& timing) {
-  const int n_rows = active.rows(step.axis);
-  timing.macs += step.op->macs(step.weights, n_rows);
-  timing.bytes += step.op->bytes(step.weights, n_rows);
-  ++timing.runs;
-}
-
-void Plan::run_step(const Step& step, const Active& active, int thread, int phase, Range columns,
-                    Timing* timing) {
-  const auto start = timing != nullptr ? Clock::now() : Clock::time_point{};
-  const int n_rows = active.rows(step.axis);
-  if (n_rows == 0 || state_->stopped(thread)) return;
+void Plan::run_step(const Active& active, int index, const Item& item, Turn& turn, Range rows,
+                    Range columns) {
+  if (state_->stopped(turn.thread)) return;
+  const bool timed = profiling_ && turn.thread == 0;
+  const int64_t start = timed ? now_ns() : 0;
+  const Step& step = active.program.schedule.steps[static_cast<size_t>(index)];
   std::array<Rows, kMaxInputs> in;
-  for (size_t i = 0; i < step.in.size(); ++i) in[i] = locate(step.in[i], active, thread);
+  for (size_t i = 0; i < step.in.size(); ++i) in[i] = locate(step.in[i], active, turn.thread);
   std::byte* const own =
-      arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(thread);
+      arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(turn.thread);
   const StepContext context{*state_,
                             active.batch,
                             active.cache,
                             kernels_,
-                            active.regime,
+                            active.program.schedule.regime,
                             step.partition,
-                            thread,
+                            turn,
                             limits_.n_threads,
-                            phase,
-                            &state_->counter(step.first_counter + phase),
-                            n_rows,
+                            item.op_phase,
+                            state_->counter(item.counter),
+                            active.program.step_costs[static_cast<size_t>(index)],
+                            active.rows(step.axis),
                             step.row_width,
+                            rows,
                             columns,
                             {in.data(), step.in.size()},
-                            locate(step.out, active, thread),
+                            locate(step.out, active, turn.thread),
                             step.weights,
                             {arena_.data() + step.shared_offset, step.shared_bytes},
                             {own + step.thread_offset, step.thread_bytes}};
@@ -279,11 +305,11 @@ void Plan::run_step(const Step& step, const Active& active, int thread, int phas
   } catch (...) {
     state_->fail(std::current_exception());
   }
-  if (timing != nullptr) timing->ns += ns_between(start, Clock::now());
+  if (timed) active.program.timings[static_cast<size_t>(index)].ns += now_ns() - start;
 }
 
 // Copies a value, and the views of it, before a later step takes its place.
-void Plan::keep(int value, const Schedule& schedule, const Active& active) const {
+void Plan::keep(int value, const Active& active) const {
   for (size_t id = 0; id < active.trace->size(); ++id) {
     const LoweredValue& lowered = lowering_.values()[id];
     if (lowered.storage != value) continue;
@@ -292,7 +318,7 @@ void Plan::keep(int value, const Schedule& schedule, const Active& active) const
     if (lowered.type.kind != ValueKind::kFloats) continue;
     traced.n_rows =
         traced.shape.axis == Axis::kTokens ? active.batch.n_tokens() : active.batch.n_rows();
-    const Rows rows = locate(schedule.places[id], active, 0);
+    const Rows rows = locate(active.program.schedule.places[id], active, 0);
     const auto width = static_cast<size_t>(traced.shape.row_width());
     traced.values.resize(static_cast<size_t>(traced.n_rows) * width);
     for (int r = 0; r < traced.n_rows; ++r) {
@@ -312,13 +338,13 @@ std::vector<StepProfile> Plan::profile() {
   const Running running(running_);
   profiling_ = true;
   std::vector<StepProfile> profiles;
-  for (size_t i = 0; i < schedules_.size(); ++i) {
-    for (size_t s = 0; s < schedules_[i].steps.size(); ++s) {
-      const Step& step = schedules_[i].steps[s];
-      Timing& timing = timings_[i][s];
+  for (Program& program : programs_) {
+    for (size_t s = 0; s < program.schedule.steps.size(); ++s) {
+      const Step& step = program.schedule.steps[s];
+      Timing& timing = program.timings[s];
       if (timing.runs == 0) continue;
       StepProfile profile;
-      profile.name = step.op->kernel(step.weights, schedules_[i].regime) + "-" + kernels_.isa;
+      profile.name = step.op->kernel(step.weights, program.schedule.regime) + "-" + kernels_.isa;
       profile.node = node_of(step.value);
       profile.ns = timing.ns;
       profile.wait_ns = timing.wait_ns;

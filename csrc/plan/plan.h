@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/arena.h"
@@ -60,6 +61,10 @@ class Plan {
   // Runs a batch and keeps every value of the graph, its inputs included, in their order.
   std::vector<Traced> trace(const Batch& batch, KvCache* cache);
 
+  // For tests and measurements: phase by phase as many threads as the list says, again and again;
+  // empty: as the work itself shows, the default.
+  void force_threads(std::vector<int> n_threads);
+
   // Per step since the last call; the first call only starts the recording.
   std::vector<StepProfile> profile();
 
@@ -77,16 +82,24 @@ class Plan {
     double bytes = 0, macs = 0;
   };
   struct Active;
+  // A regime's schedule, and what is known of its runs.
+  struct Program {
+    explicit Program(Schedule made) : schedule(std::move(made)), timings(schedule.steps.size()) {}
+    Schedule schedule;
+    std::vector<Timing> timings;                  // of its steps
+    std::vector<double> step_costs, phase_costs;  // for the last run's number of tokens and rows
+    int n_tokens = -1, n_rows = -1;
+  };
 
   Status execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
                  const Poll& poll, std::vector<Traced>* trace);
-  void walk(const Schedule& schedule, const Active& active, int thread);
-  void walk_chain(const Schedule& schedule, const Active& active, int thread, size_t first);
-  void wait(Timing* timing);
-  static void count(const Step& step, const Active& active, Timing& timing);
-  void run_step(const Step& step, const Active& active, int thread, int phase, Range columns,
-                Timing* timing);
-  void keep(int value, const Schedule& schedule, const Active& active) const;
+  static void estimate(Program& program, const Batch& batch);
+  void work(const Active& active, Turn& turn);
+  void work_chain(const Active& active, const Item& item, Turn& turn);
+  void run_step(const Active& active, int step, const Item& item, Turn& turn, Range rows,
+                Range columns);
+  static void count(const Active& active);
+  void keep(int value, const Active& active) const;
   int node_of(int value) const;
   Rows locate(const Place& place, const Active& active, int thread) const;
 
@@ -95,15 +108,17 @@ class Plan {
   const KernelTable& kernels_;
   Lowering lowering_;
   WeightStore weights_;
-  std::vector<Schedule> schedules_;  // small, and large if n_batch reaches it
+  std::vector<Program> programs_;  // small, and large if n_batch reaches it
   Memory arena_;
   size_t thread_arenas_ = 0;  // where they begin, and the bytes of each
   size_t thread_bytes_ = 0;
   std::unique_ptr<RunState> state_;
-  std::vector<KvLayer> kv_layers_;  // that a cache must have
-  Barrier barrier_;
-  std::vector<std::vector<Timing>> timings_;  // of each schedule's steps
+  std::vector<KvLayer> kv_layers_;              // that a cache must have
+  uint32_t run_ = 0;                            // this run's number
+  std::vector<std::vector<uint32_t>> made_in_;  // the run in which a thread made a step for itself
+  std::vector<int> forced_;
   bool profiling_ = false;
+  int64_t caller_left_ns_ = 0;  // the caller's thread, the last phase
   std::atomic<bool> running_{false};
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -8,12 +9,35 @@
 #include <mutex>
 #include <utility>
 
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+
 namespace edgelm {
 
 // Called on the caller's thread at least every 50 ms of a run; true cancels it. It may throw.
 using Poll = std::function<bool()>;
 
 inline constexpr std::chrono::milliseconds kPollInterval{10};
+
+// One thread's next chunk of what is left of n units, `most` at most: half of its share, in
+// multiples of `least`. Empty if nothing is left, or if faster threads will have done it all before
+// this one could finish the smallest chunk.
+inline Range take(std::atomic<int>& taken, int n, int least, int most, Turn& turn) {
+  const int left = n - taken.load(std::memory_order_relaxed);
+  if (left <= 0) return {};
+  const auto chunk = static_cast<float>(std::min(least, left));
+  if (chunk / turn.share > chunk / turn.fastest + static_cast<float>(left)) {
+    turn.declined = true;
+    return {};
+  }
+  int size = left;
+  if (turn.share < 1) {
+    const auto half = static_cast<int>(static_cast<float>(left) * turn.share / 2);
+    size = std::min(left, std::max(1, half / least) * least);
+  }
+  const int begin = taken.fetch_add(std::min(size, most), std::memory_order_relaxed);
+  return {std::min(begin, n), std::min(begin + std::min(size, most), n)};
+}
 
 // What the threads of one run share: whether to go on, and who takes which chunk.
 class RunState {

@@ -18,24 +18,12 @@ struct Place {
   int output = 0;  // kOutput: which
 };
 
-// Steps that threads run together, chunk of columns by chunk: matmuls and what reads their results
-// float by float. A part is cut into ever smaller chunks; a thread takes those of its own part,
-// then what is left of the others', so that none waits long for one that was held up.
-struct Chain {
-  int n_steps = 0;  // 0: none begins here
-  int n_units = 0;  // of a row
-  int unit = 0;     // in floats
-  int least = 0;    // units of the smallest chunks
-};
-
 struct Step {
   std::shared_ptr<const Op> op;
   std::vector<const LoadedWeight*> weights;
   Partition partition;
   int n_phases;
-  int first_counter;  // of its phases, or of its chain's chunks, one a thread
-  bool barrier;       // before it
-  Chain chain;        // that begins with it
+  bool barrier;  // before it
   std::vector<Place> in;
   Place out;
   Axis axis;                           // of its result
@@ -45,11 +33,34 @@ struct Step {
   size_t thread_offset, thread_bytes;
 };
 
-// The steps of one regime, with their barriers and the places of all values.
+// What threads do in a phase, one item after the other, each taking what is left of it.
+struct Item {
+  enum class Kind : uint8_t {
+    kOwn,    // a replicated step, by each thread that has not run it in this run
+    kChain,  // steps that need only each other's same rows or columns: taken together, in chunks
+    kOp,     // one phase of a step that deals out its work itself
+  };
+  Kind kind;
+  std::vector<int> steps;
+  int op_phase = 0;
+  int counter = 0;  // of the units taken
+  int n_units = 0;  // of columns; 0: the units are rows
+  int unit = 0;     // in floats
+  int least = 1;    // units of the smallest chunks
+};
+
+// What lies between two barriers.
+struct Phase {
+  int first_step = 0;  // the one that waits for what was before
+  std::vector<Item> items;
+};
+
+// The steps of one regime, their phases, and the places of all values.
 struct Schedule {
   Regime regime;
   int max_tokens, max_rows;
   std::vector<Step> steps;
+  std::vector<Phase> phases;
   std::vector<Place> places;  // of every lowered value
   int n_counters = 0;
   size_t shared_bytes = 0;  // the arena that all threads share

@@ -192,6 +192,7 @@ class Plan:
 
         A value of shape ("T", 9, 64) comes as (T, 9, 64); a KV handle comes empty.
         """
+    def force_threads(self, n_threads: list[int]) -> None: ...
     def profile(self) -> list[dict[str, Any]]:
         """Per step since the last call; the first call only starts the recording.
 

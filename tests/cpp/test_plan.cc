@@ -131,6 +131,18 @@ TEST(plan_gives_the_same_bits_on_any_threads_and_chunks) {
   }
 }
 
+TEST(plan_gives_the_same_bits_while_its_threads_change) {
+  const auto graph = Builder().build();
+  Plan one(graph, {64, 64, 1}, {}), plan(graph, {64, 64, 4}, {});
+  const std::vector<float> want = logits_of(one, kTokens);
+  for (const auto& pattern : std::vector<std::vector<int>>{{1, 4}, {3, 3, 1, 2}, {4}, {1}, {}}) {
+    plan.force_threads(pattern);
+    for (const int chunk : {1, 9, kTokens}) {
+      EXPECT(same_bits(logits_of(plan, chunk), want)) << pattern.size() << " numbers, " << chunk;
+    }
+  }
+}
+
 TEST(plan_stops_when_poll_says_so_or_throws) {
   Plan plan(Builder().build(), {64, 64, 3}, {});
   KvCache cache(plan.kv_layers(), KvType::kF16, 64, 1);

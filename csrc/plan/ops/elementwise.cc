@@ -16,7 +16,7 @@ class Elementwise : public Op {
   }
 
   void run(const StepContext& c) const final {
-    const Range rows = c.rows(), columns = c.columns;
+    const Range rows = c.rows, columns = c.columns;
     for (int t = rows.begin; t < rows.end; ++t) row(c, t, columns.begin, columns.size());
   }
 

@@ -44,7 +44,7 @@ class Embed final : public Op {
 
   void run(const StepContext& c) const override {
     const auto ids = by_position_ ? c.batch.position : c.batch.token;
-    const Range rows = c.rows();
+    const Range rows = c.rows;
     for (int t = rows.begin; t < rows.end; ++t) {
       c.weights[0]->read_row(ids[static_cast<size_t>(t)], c.thread_memory, c.out[t]);
     }

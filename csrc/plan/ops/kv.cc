@@ -26,7 +26,7 @@ Partition Kv::partition(Regime regime) const {
 
 void Kv::run(const StepContext& c) const {
   const int width = layer_.head_width;
-  const Range rows = c.rows(), columns = c.columns;
+  const Range rows = c.rows, columns = c.columns;
   // Head by head, since a tile's keys of neighbouring tokens share cache lines.
   for (int column = columns.begin; column < columns.end; column += width) {
     for (int t = rows.begin; t < rows.end; ++t) {

@@ -10,6 +10,8 @@ namespace {
 
 // Groups of columns between two looks at the cancel flag.
 constexpr int kGroupsAtOnce = 64;
+constexpr int kMostAtOnce = 8;      // of many tokens
+constexpr double kChunkMacs = 2e6;  // that pay for a chunk's start: 20 us or so
 
 // out(T, N) = x(T, K) * w(N, K)^T + bias(N)
 class Linear final : public Op {
@@ -54,12 +56,10 @@ class Linear final : public Op {
       }
       return;
     }
-    // Enough chunks that the threads end together, each wide enough to pay for its start.
-    const int at_once = std::clamp(n_groups / (8 * c.n_threads), 1, 8);
-    const int n_chunks = (n_groups + at_once - 1) / at_once;
-    for (int i = c.next_chunk(n_chunks); i >= 0; i = c.next_chunk(n_chunks)) {
-      multiply(c, {i * at_once, std::min((i + 1) * at_once, n_groups)});
-    }
+    const double group_macs = macs(c.weights, c.n_rows) / n_groups;
+    const int least = std::clamp(static_cast<int>(kChunkMacs / group_macs), 1, kMostAtOnce);
+    Range groups = c.next(n_groups, least, kMostAtOnce);
+    for (; groups.size() > 0; groups = c.next(n_groups, least, kMostAtOnce)) multiply(c, groups);
   }
 
   std::string kernel(std::span<const LoadedWeight* const> weights, Regime regime) const override {

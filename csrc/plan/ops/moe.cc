@@ -248,8 +248,7 @@ class Moe final : public Op {
   }
 
   void choose(const StepContext& c, const Shared& s) const {
-    const Range tokens = even_part(c.n_rows, c.thread, c.n_threads);
-    for (int t = tokens.begin; t < tokens.end; ++t) {
+    for (int t = c.next_chunk(c.n_rows); t >= 0; t = c.next_chunk(c.n_rows)) {
       float* scores = s.scores + static_cast<size_t>(t) * static_cast<size_t>(n_experts_);
       add_bias(c, kRouterBias, 0, n_experts_, {0, n_experts_}, scores);
       to_probabilities(scores);
@@ -290,9 +289,9 @@ class Moe final : public Op {
     for (int i = 0; i < top_k_; ++i) choices[i].share *= factor;
   }
 
-  // A counting sort of the pairs, by the caller's thread: T * top_k small steps.
+  // A counting sort of the pairs, by one thread: T * top_k small steps.
   void group(const StepContext& c, const Shared& s) const {
-    if (c.thread != 0) return;
+    if (c.next_chunk(1) < 0) return;
     const int n_pairs = c.n_rows * top_k_;
     std::fill_n(s.starts, n_experts_ + 1, 0);
     for (int i = 0; i < n_pairs; ++i) ++s.starts[s.choices[i].expert + 1];
@@ -310,8 +309,8 @@ class Moe final : public Op {
   }
 
   void gather(const StepContext& c, const Shared& s) const {
-    const Range pairs = even_part(c.n_rows * top_k_, c.thread, c.n_threads);
-    for (int p = pairs.begin; p < pairs.end; ++p) {
+    const int n_pairs = c.n_rows * top_k_;
+    for (int p = c.next_chunk(n_pairs); p >= 0; p = c.next_chunk(n_pairs)) {
       const auto i = static_cast<size_t>(p);
       const int token = s.pairs[p].token;
       std::memcpy(s.x_gate + i * s.gate_stride, c.in[1].bytes(token), s.gate_stride);
@@ -345,8 +344,8 @@ class Moe final : public Op {
 
   void quantize(const StepContext& c, const Shared& s) const {
     const ActFormat format = c.weights[kDown]->kernels->act;
-    const Range pairs = even_part(c.n_rows * top_k_, c.thread, c.n_threads);
-    for (int p = pairs.begin; p < pairs.end; ++p) {
+    const int n_pairs = c.n_rows * top_k_;
+    for (int p = c.next_chunk(n_pairs); p >= 0; p = c.next_chunk(n_pairs)) {
       const auto i = static_cast<size_t>(p);
       c.kernels.quantize(format, s.hidden + i * static_cast<size_t>(f_), f_,
                          s.h_down + i * s.down_stride);

@@ -32,7 +32,7 @@ class Norm : public Op {
   void run(const StepContext& c) const final {
     const float* weight = floats(c, 0);
     const float* bias = floats(c, 1);
-    const Range rows = c.rows(), columns = c.columns;
+    const Range rows = c.rows, columns = c.columns;
     for (int t = rows.begin; t < rows.end; ++t) {
       for (int i = columns.begin; i < columns.end; i += width_) {
         normalize(c.kernels, c.in[0][t] + i, weight, bias, c.out[t] + i);

@@ -27,7 +27,7 @@ class Pool final : public Op {
 
   void run(const StepContext& c) const override {
     const auto sequence = c.batch.sequence;
-    const Range rows = c.rows();
+    const Range rows = c.rows;
     for (int r = rows.begin; r < rows.end; ++r) {
       const int32_t wanted = sequence[static_cast<size_t>(c.batch.wanted[static_cast<size_t>(r)])];
       const auto begin = std::find(sequence.begin(), sequence.end(), wanted);

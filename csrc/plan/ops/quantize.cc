@@ -19,7 +19,7 @@ class Quantize final : public DerivedOp {
   }
 
   void run(const StepContext& c) const override {
-    const Range rows = c.rows();
+    const Range rows = c.rows;
     for (int t = rows.begin; t < rows.end; ++t) {
       c.kernels.quantize(format_, c.in[0][t], k_, reinterpret_cast<uint8_t*>(c.out.bytes(t)));
     }
@@ -40,7 +40,7 @@ class Copy final : public DerivedOp {
   Copy() : DerivedOp("copy") {}
   Partition partition(Regime) const override { return {Split::kTokens}; }
   void run(const StepContext& c) const override {
-    const Range rows = c.rows();
+    const Range rows = c.rows;
     for (int t = rows.begin; t < rows.end; ++t) {
       std::copy_n(c.in[0][t], c.row_width, c.out[t]);
     }

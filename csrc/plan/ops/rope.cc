@@ -21,7 +21,7 @@ class RopeTable final : public DerivedOp {
   void run(const StepContext& c) const override {
     const LoadedWeight& inv_freq = *c.weights[0];
     const int n_pairs = inv_freq.k;
-    const Range rows = c.rows();
+    const Range rows = c.rows;
     for (int t = rows.begin; t < rows.end; ++t) {
       const int token = axis_ == Axis::kRows ? c.batch.wanted[static_cast<size_t>(t)] : t;
       const double position = c.batch.position[static_cast<size_t>(token)];
@@ -74,7 +74,7 @@ class Rope final : public Op {
 
   void run(const StepContext& c) const override {
     const int n_pairs = c.weights[0]->k;
-    const Range rows = c.rows(), columns = c.columns;
+    const Range rows = c.rows, columns = c.columns;
     for (int t = rows.begin; t < rows.end; ++t) {
       for (int i = columns.begin; i < columns.end; i += head_width_) {
         c.kernels.rope(c.in[0][t] + i, c.in[1][t], n_pairs, head_width_, interleaved_,

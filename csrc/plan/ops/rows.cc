@@ -22,7 +22,7 @@ class WantedRows final : public Op {
   Access reads(int, Regime) const override { return Access::kAll; }
 
   void run(const StepContext& c) const override {
-    const Range rows = c.rows();
+    const Range rows = c.rows;
     for (int r = rows.begin; r < rows.end; ++r) {
       std::copy_n(c.in[0][c.batch.wanted[static_cast<size_t>(r)]], c.row_width, c.out[r]);
     }
