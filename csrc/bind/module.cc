@@ -1,8 +1,6 @@
 #include "bind/bind.h"
 
-// Without the GIL, too: what threads share guards itself or is immutable, and what callers may change
-// is copied before it is read.
-PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, m) {
   m.doc() = "edgelm's native engine. The public surface is the edgelm package; see _core.pyi.";
   edgelm::bind::errors(m);
   edgelm::bind::gil(m);
