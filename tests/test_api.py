@@ -43,8 +43,10 @@ SURFACE = {
         "n_batch": 512,
         "kv_type": "f16",
         "activations": "auto",
+        "max_queue": 256,
+        "queue_timeout_s": None,
     },
-    Model.generate: {"prompt": NOTHING, **OPTIONS},
+    Model.generate: {"prompt": NOTHING, "n": 1, **OPTIONS},
     Model.stream: {"prompt": NOTHING, **OPTIONS},
     Model.chat: {"messages": NOTHING, **OPTIONS},
     Model.apply_chat_template: {

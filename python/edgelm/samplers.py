@@ -69,7 +69,7 @@ class Sampler:
             seed = secrets.randbits(63) if options.seed is None else options.seed
         self.seed = seed
         self._random = np.random.Generator(np.random.PCG64(seed)) if names else None
-        self._u: float | None = None  # drawn for the next token
+        self.u: float | None = None  # drawn for the next token
         self._row = np.empty(vocab_size, np.float32)  # of edited logits; new pages cost more
 
     def choose(self, row: Floats, history: Sequence[int]) -> int:
@@ -105,15 +105,15 @@ class Sampler:
 
     def accept(self) -> None:
         """The choice counts: the next one has a draw of its own."""
-        self._u = None
+        self.u = None
 
     def asked(self, row: Floats, history: Sequence[int]) -> _Asked:
         """A row of the native call. Asked again before `accept`, it has the same draw."""
-        if self._u is None:
-            self._u = self._random.random() if self._random is not None else 0.0
+        if self.u is None:
+            self.u = self._random.random() if self._random is not None else 0.0
         if self._processors:
-            return self.edited(row, history), _NO_EDITS, self._chain, _NO_IDS, self._u
-        return row, self._edits, self._chain, self._recent(history), self._u
+            return self.edited(row, history), _NO_EDITS, self._chain, _NO_IDS, self.u
+        return row, self._edits, self._chain, self._recent(history), self.u
 
     def _recent(self, history: Sequence[int]) -> Ids:
         if self._last_n == 0:
