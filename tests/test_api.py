@@ -1,5 +1,6 @@
 """The public surface: the names, arguments and defaults that were promised, and their errors."""
 
+import contextlib
 import inspect
 import math
 import re
@@ -47,6 +48,7 @@ SURFACE = {
         "queue_timeout_s": None,
     },
     Model.generate: {"prompt": NOTHING, "n": 1, **OPTIONS},
+    Model.agenerate: {"prompt": NOTHING, "n": 1, **OPTIONS},
     Model.stream: {"prompt": NOTHING, **OPTIONS},
     Model.chat: {"messages": NOTHING, **OPTIONS},
     Model.apply_chat_template: {
@@ -95,10 +97,12 @@ def test_arguments_and_defaults(function):
     parameters.pop("self", None)
     assert {name: p.default for name, p in parameters.items()} == SURFACE[function]
     keyword_only = {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    positional = {"source", "prompt", "messages", "text", "ids", "sessions", "token", "n"}
-    assert keyword_only == set(parameters) - positional - {"n_ctx"} | (
-        {"n_ctx"} if function is load else set()
-    )
+    positional = {"source", "prompt", "messages", "text", "ids", "sessions", "token"}
+    if function is Model.perplexity:
+        positional |= {"n_ctx"}
+    if function is edgelm.Session.truncate:
+        positional |= {"n"}
+    assert keyword_only == set(parameters) - positional
 
 
 def test_every_public_name_exists_and_no_other():
@@ -176,6 +180,68 @@ def test_generate_from_text_and_from_ids(model):
     assert model.generate(ended("Say"), temperature=0).usage.cached_tokens == 4
 
 
+def test_a_list_of_prompts_or_n_replies_are_each_as_alone(model, network):
+    prompts = [ended("Say"), [BOS, 1, 2, 3], ended("Sing"), (4, 5), ended("Say it")]
+    options = {"temperature": 1.5, "max_tokens": 9, "logprobs": 2, "ignore_eos": True}
+    alone = [model.generate(p, seed=7 + i, **options) for i, p in enumerate(prompts)]
+    together = model.generate(prompts, seed=7, **options)
+    assert [g.seed for g in together] == [7, 8, 9, 10, 11]
+    assert [(g.tokens, g.logprobs) for g in together] == [(g.tokens, g.logprobs) for g in alone]
+    assert max(network.batches) >= network.n_parallel  # they shared steps
+    again = [model.generate(prompts[0], seed=20 + i, **options).tokens for i in range(6)]
+    assert [g.tokens for g in model.generate(prompts[0], n=6, seed=20, **options)] == again
+    two = model.generate([prompts[0], prompts[1]], n=2, seed=20, **options)
+    assert [g.tokens for g in two[:2]] == again[:2]
+    assert two[3].tokens == model.generate(prompts[1], seed=23, **options).tokens
+    assert len(model.generate([prompts[0]], **options)) == 1
+
+
+def test_a_bad_prompt_of_several_is_named_before_any_compute(model, network):
+    for prompts, error, match in (
+        (["fine", b"bytes"], TypeError, r"prompt\[1\] is bytes"),
+        (["fine", "x" * 300], edgelm.ContextFullError, r"prompt\[1\]: The prompt has 301"),
+        (["fine", None], TypeError, "flat sequence of integers"),
+        (["fine", 5], TypeError, "flat sequence of integers"),
+    ):
+        with pytest.raises(error, match=match):
+            model.generate(prompts)
+    for n in (0, 1.5, True, "2"):
+        with pytest.raises((TypeError, ValueError), match="n is"):
+            model.generate("x", n=n)
+    assert network.computed == 0
+
+
+@pytest.mark.parametrize("cache_prompt", [True, False])
+def test_n_replies_share_their_prompt(model, network, cache_prompt):
+    prompt = ended("a prompt of some length")
+    n_prompt = len(model.tokenize(prompt))
+    replies = model.generate(prompt, n=4, max_tokens=1, cache_prompt=cache_prompt)
+    assert [g.usage.cached_tokens for g in replies] == [0] + 3 * [n_prompt - 1]
+    assert network.computed == n_prompt + 3
+    assert model.generate(prompt, max_tokens=1).usage.cached_tokens == (
+        n_prompt - 1 if cache_prompt else 0
+    )
+
+
+def test_prompts_share_a_beginning_that_is_being_computed(model, network):
+    common = "You are a helpful assistant who answers shortly. "
+    model.generate([common + ended(q) for q in ("One?", "Two?", "And three?")], max_tokens=1)
+    assert network.computed < len(common) + 50
+
+
+def test_one_failing_reply_ends_the_batch_and_frees_its_sequences(model, network):
+    def fail(ids, logits):
+        if len(ids) > 8:
+            raise RuntimeError("a processor's own")
+        return logits
+
+    with pytest.raises(RuntimeError, match="a processor's own"):
+        model.generate(["a", "b", "c", "d", "e"], ignore_eos=True, logits_processors=[fail])
+    with contextlib.ExitStack() as stack:
+        for _ in range(network.n_parallel):
+            stack.enter_context(model.session())
+
+
 def test_stream_is_generate_piece_by_piece(model):
     stream = model.stream(ended("Say"), temperature=0, max_tokens=4)
     assert list(stream) == list("Hell")
@@ -203,7 +269,7 @@ def test_an_unknown_argument_suggests_the_right_name(model, method):
         (None, TypeError, "flat sequence of integers"),
         (b"bytes", TypeError, "decode it to a str"),
         (3.5, TypeError, "flat sequence of integers"),
-        (["a"], TypeError, "flat sequence of integers"),
+        ([1, "a"], TypeError, "flat sequence of integers"),
         ("x" * 300, edgelm.ContextFullError, "301 tokens but the context holds 256"),
     ],
 )

@@ -15,7 +15,7 @@ from . import scoring
 from .chat import ChatTemplate
 from .engine import Engine, checked_ids
 from .errors import ContextFullError, TemplateError
-from .generate import SHARED, Generation, Reply, Stream, finish
+from .generate import SHARED, Generation, Reply, Stream, finish, wait, wait_async
 from .hub import resolve
 from .model import KV_TYPES, Network, open_network
 from .options import (
@@ -139,22 +139,32 @@ class Model:
         and suspended streams hold every sequence, Busy if too many wait for one, LogitsError if the
         weights are broken, ValueError, TypeError.
         """
-        began = time.perf_counter()
-        checked = Options.of("generate", options)
-        if n == 1 and not isinstance(n, bool) and not _are_prompts(prompt):
-            return self._finished(prompt, checked, began)  # type: ignore[arg-type]
-        return finish(self._engine, self._batch(prompt, n, checked, began))
+        replies = self._replies(prompt, n, Options.of("generate", options), time.perf_counter())
+        wait(self._engine, finish(self._engine, replies))
+        return _results(replies, prompt, n)
+
+    @takes_options
+    async def agenerate(
+        self, prompt: Prompt | Prompts, *, n: int = 1, **options: Unpack[OptionArguments]
+    ) -> Any:
+        """As generate, in a task: the event loop goes on meanwhile, and other tasks may call, too.
+
+        Cancelling the task ends the replies.
+        """
+        replies = self._replies(prompt, n, Options.of("agenerate", options), time.perf_counter())
+        await wait_async(self._engine, finish(self._engine, replies))
+        return _results(replies, prompt, n)
 
     @takes_options
     def stream(self, prompt: Prompt, **options: Unpack[OptionArguments]) -> Stream:
-        """As generate, but an iterator over the reply's text as it is computed.
+        """As generate, but an iterator over the reply's text as it is computed; `async for`, too.
 
         `stream.generation` is the reply so far. A stream that waits for its reader holds one of the
         n_parallel sequences until it ends or is closed, and costs nothing else.
         """
         began = time.perf_counter()
         ids, checked = self._ids("prompt", prompt), Options.of("stream", options)
-        return Stream(self._engine, Reply(self._engine, ids, checked, began=began, streams=True))
+        return Stream(self._engine, Reply(self._engine, ids, checked, began, streams=True))
 
     @takes_options
     def chat(
@@ -163,7 +173,9 @@ class Model:
         """Answer [{"role": "user", "content": "..."}, ...] by the model's own template."""
         began = time.perf_counter()
         checked = Options.of("chat", options)
-        return self._finished(self.apply_chat_template(messages), checked, began)
+        replies = self._replies(self.apply_chat_template(messages), 1, checked, began)
+        wait(self._engine, finish(self._engine, replies))
+        return replies[0].generation()
 
     def apply_chat_template(
         self,
@@ -286,35 +298,26 @@ class Model:
         self._engine.check_open()
         return self._engine.network
 
-    def _finished(self, prompt: Prompt, options: Options, began: float) -> Generation:
-        reply = Reply(self._engine, self._ids("prompt", prompt), options, began=began)
-        return finish(self._engine, [reply])[0]
-
-    def _batch(
+    def _replies(
         self, prompt: Prompt | Prompts, n: int, options: Options, began: float
     ) -> list[Reply]:
+        """n replies to each prompt, with the seeds seed, seed + 1, ..."""
         n = integer("n", n, 1, 1 << 16)
-        prompts = prompt if _are_prompts(prompt) else [prompt]
-        names = [f"prompt[{i}]" if prompts is prompt else "prompt" for i in range(len(prompts))]
-        all_ids = [self._ids(*pair) for pair in zip(names, prompts, strict=True)]  # type: ignore[arg-type]
+        named: dict[str, Any] = {"prompt": prompt}
+        if _are_prompts(prompt):
+            named = {f"prompt[{i}]": one for i, one in enumerate(prompt)}
+        texts = {name: self._ids(name, one) for name, one in named.items()}
         seed = secrets.randbits(63) if options.seed is None else options.seed
         replies: list[Reply] = []
-        for name, ids in zip(names, all_ids, strict=True):
-            key = SHARED if options.cache_prompt else object()  # of one prompt's replies only
-            try:
-                for _ in range(n):
-                    replies.append(
-                        Reply(
-                            self._engine,
-                            ids,
-                            options,
-                            began=began,
-                            key=key,
-                            seed=seed + len(replies),
-                        )
-                    )
-            except ContextFullError as error:
-                raise ContextFullError(f"{name}: {error}") from None
+        for name, ids in texts.items():
+            # Without cache_prompt, one prompt's replies share what they begin with all the same.
+            key = SHARED if options.cache_prompt else object()
+            for _ in range(n):
+                own = seed + len(replies)
+                try:
+                    replies.append(Reply(self._engine, ids, options, began, key=key, seed=own))
+                except ContextFullError as error:
+                    raise ContextFullError(f"{name}: {error}") from None
         return replies
 
     def _ids(
@@ -335,6 +338,11 @@ class Model:
                 f"{name} is empty and the model has no BOS to begin with; give some text."
             )
         return ids
+
+
+def _results(replies: list[Reply], prompt: object, n: int) -> Generation | list[Generation]:
+    results = [reply.generation() for reply in replies]
+    return results if n > 1 or _are_prompts(prompt) else results[0]
 
 
 def _are_prompts(prompt: object) -> bool:

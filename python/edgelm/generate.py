@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -110,8 +111,8 @@ class Reply:
         engine: Engine,
         prompt: list[int],
         options: Options,
+        began: float,
         *,
-        began: float | None = None,
         streams: bool = False,
         key: object = SHARED,
         seed: int | None = None,
@@ -135,7 +136,7 @@ class Reply:
         )
         self.request = Request(
             prompt,
-            key=key if options.cache_prompt or key is not SHARED else None,
+            key=key if options.cache_prompt or key != SHARED else None,
             keep=options.cache_prompt,
             sampler=self._sampler,
             ends=tokenizer.eog,
@@ -144,24 +145,25 @@ class Reply:
             ahead=1 if streams or options.stop else ALL,  # a stop string may be found in each
         )
         self.finish_reason: FinishReason | None = None
+        self.chunk = ""  # that `take` took last
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
         self._decoder = tokenizer.decoder(continues=True)
         self._stops = StopStrings(options.stop)
         self._n_taken = 0  # of the request's choices
-        self._began = time.perf_counter() if began is None else began
+        self._began = began
         self._left = time.perf_counter()
         self._times: list[float] = []  # of every choice, since the call
 
-    def read(self) -> str:
-        """Wait for more text of it; "" at the end. Raises what Engine.wait does."""
+    def read(self) -> Iterator[list[Request]]:
+        """Yields what to wait for until there is more text of it, or its end."""
+        self.chunk = ""
         self.resume()
         try:
             while not self.finish_reason:
-                self._engine.wait([self.request])
-                if chunk := self.take():
-                    return chunk
-            return ""
+                yield [self.request]
+                if self.take():
+                    return
         finally:
             self._left = time.perf_counter()
 
@@ -184,9 +186,9 @@ class Reply:
                 chunks.append(self._push(self._decoder.flush()) + self._stops.flush())
         if self.finish_reason:
             self.end()
-        chunk = "".join(chunks)
-        self._text.append(chunk)
-        return chunk
+        self.chunk = "".join(chunks)
+        self._text.append(self.chunk)
+        return self.chunk
 
     def _push(self, text: str) -> str:
         shown, stopped = self._stops.push(text)
@@ -232,10 +234,10 @@ class Reply:
         )
 
 
-def finish(engine: Engine, replies: Sequence[Reply]) -> list[Generation]:
-    """Compute replies to their ends, as many at once as there are sequences, in their order.
+def finish(engine: Engine, replies: Sequence[Reply]) -> Iterator[list[Request]]:
+    """Yields what to wait for until all replies are whole; as many at once as there are sequences.
 
-    If one fails, all end, and its error is raised.
+    If it is closed before, they all end.
     """
     waiting, running = deque(replies), list[Reply]()
     try:
@@ -243,25 +245,40 @@ def finish(engine: Engine, replies: Sequence[Reply]) -> list[Generation]:
             while waiting and len(running) < engine.network.n_parallel:
                 running.append(waiting.popleft())
                 running[-1].resume()
-            engine.wait([reply.request for reply in running])
+            yield [reply.request for reply in running]
             for reply in running:
                 reply.take()
             running = [reply for reply in running if not reply.finish_reason]
     finally:
         for reply in running:
             reply.end()
-    return [reply.generation() for reply in replies]
+
+
+def wait(engine: Engine, rounds: Iterator[list[Request]]) -> None:
+    """Wait for what is yielded, round by round."""
+    with contextlib.closing(rounds):  # type: ignore[type-var]
+        for requests in rounds:
+            engine.wait(requests)
+
+
+async def wait_async(engine: Engine, rounds: Iterator[list[Request]]) -> None:
+    """As `wait`, in a task."""
+    with contextlib.closing(rounds):  # type: ignore[type-var]
+        for requests in rounds:
+            await engine.wait_async(requests)
 
 
 class Stream:
     """The chunks of a reply, computed as they are read: whole characters, no part of a stop string.
 
-    Closing it (or leaving its `with` block, or dropping it) ends the reply, within 50 ms even if
-    another thread is reading; what was made so far is in `generation`.
+    For `for` and, in a task, for `async for`. Closing it (or leaving its `with` block, or dropping
+    it) ends the reply, within 50 ms even if another thread is reading; what was made so far is in
+    `generation`.
     """
 
     def __init__(self, engine: Engine, reply: Reply) -> None:
         """Use Model.stream()."""
+        self._engine = engine
         self._reply = reply
         self._drop = weakref.finalize(self, engine.cancel, reply.request)
         self._drop.atexit = False
@@ -276,25 +293,50 @@ class Stream:
         """End the reply here. Closing twice, or after its end, is fine."""
         self._reply.end()
 
+    async def aclose(self) -> None:
+        """As `close`."""
+        self._reply.end()
+
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> str:
-        if not self._used.acquire(blocking=False):
-            raise Busy("Another thread reads this stream. One reader at a time, please.")
-        try:
-            chunk = self._reply.read()
-        except BaseException:
-            self._reply.end()
-            raise
-        finally:
-            self._used.release()
-        if not chunk:
-            raise StopIteration
-        return chunk
+        with self._reads() as reply:
+            wait(self._engine, reply.read())
+            if chunk := reply.chunk:
+                return chunk
+        raise StopIteration
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> str:
+        with self._reads() as reply:
+            await wait_async(self._engine, reply.read())
+            if chunk := reply.chunk:
+                return chunk
+        raise StopAsyncIteration
 
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _reads(self) -> Iterator[Reply]:
+        if not self._used.acquire(blocking=False):
+            raise Busy("This stream is being read already. Read it from one thread or task only.")
+        try:
+            yield self._reply
+        except BaseException:
+            self._reply.end()
+            raise
+        finally:
+            self._used.release()

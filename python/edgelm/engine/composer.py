@@ -10,20 +10,79 @@ from .request import Request
 from .sequences import CachedText, Sequences, common_prefix
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..model import Network
+    from ..samplers import Choice
+
+    Floats = NDArray[np.float32]
 
 RECENT_S = 1.0  # a text that grew by a token so lately may do so again at any moment
 SHARED = 32  # tokens of a beginning in the making that are worth waiting for
 
 
 class Part(NamedTuple):
-    """A request's share of a step: ids[at:at + n], and the rows behind the last n_rows of them."""
+    """A request's share of a step: ids[at:at + n], and the rows behind the last n_rows of them.
+
+    A signal may raise wherever Python makes a call, and must not harm the requests of other
+    threads. So what a step brings is taken over without calls, in an order that may break off
+    anywhere: a sequence that holds more than its text is cut, and computed again.
+    """
 
     request: Request
     text: CachedText
     at: int
     n: int
     n_rows: int
+
+    def take_choice(self, choice: Choice | Exception, ran_at: float, now: float) -> None:
+        """The token that follows the request's last id, or why there is none."""
+        request, text, at, n, _ = self
+        sampler, fresh = request.sampler, request.ids[len(text.tokens) : at + n]
+        if request.done or sampler is None:  # cancelled meanwhile
+            return
+        if isinstance(choice, Exception):
+            request.error, request.done = choice, True
+            return
+        token = choice.token
+        if not request.choices:
+            request.prefill_s = ran_at - request.began_at
+        # From here on without calls.
+        sampler.u = None
+        request.choices += [(choice, now)]
+        request.credit -= 1
+        request.limit -= 1
+        if token in request.ends:
+            request.reason, request.done = "stop", True
+        else:
+            request.ids += [token]
+            if request.limit <= 0:
+                request.reason, request.done = "length", True
+        text.tokens += fresh
+        request.served_at = now
+        request.alone = False
+        if n == 1:
+            text.decoded_at = now
+
+    def take_rows(self, rows: Floats, ran_at: float) -> None:
+        """Logits of the rows that are wanted (n_rows, V), maybe none."""
+        request, text, at, n, n_rows = self
+        fresh, done = request.ids[len(text.tokens) : at + n], at + n == len(request.ids)
+        if request.done:  # cancelled meanwhile
+            return
+        # From here on without calls.
+        if n_rows > 0:
+            request.rows += [rows]
+            request.rows_from = at + n
+            request.credit -= 1
+        if done:
+            request.prefill_s = ran_at - request.began_at
+            request.reason, request.done = "length", True
+        text.tokens += fresh
+        request.alone = False
+        if n == 1:
+            text.decoded_at = ran_at
 
 
 class Composer:

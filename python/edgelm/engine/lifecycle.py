@@ -44,6 +44,8 @@ class Engine(Scheduler):
                 self._flag.set()
                 for request in self._composer.requests:
                     request.waiter.wake()
+                if self._hired is not None:
+                    self._hired.rouse()
                 if self._driver in (None, me):
                     if "network" in self.__dict__:
                         self._composer.close()
@@ -60,6 +62,7 @@ class Engine(Scheduler):
             self._closed = self._closed or _FORKED
             self._driver, self._running = None, ()
         self._lock = threading.Lock()
+        self._hired = None
 
 
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()

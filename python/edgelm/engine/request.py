@@ -90,27 +90,30 @@ class Request:
 
 
 class Waiter:
-    """Who waits for requests: this thread, or `call`, a task's way to be woken."""
+    """Who waits for requests: this thread, or a task of its event loop, which `call` wakes."""
 
-    __slots__ = ("_lock", "call", "thread")
+    __slots__ = ("_bed", "call", "thread")
 
     def __init__(self, call: Callable[[], object] | None = None) -> None:
         self.thread = threading.get_ident()
         self.call = call
-        self._lock: threading.Lock | None = None
+        self._bed: threading.Lock | None = None
 
     def lie_down(self) -> threading.Lock:
-        """A lock that is acquired again when `wake` is called. With the scheduler's lock held."""
-        lock = self._lock = threading.Lock()
-        lock.acquire()
-        return lock
+        """A lock that can be acquired after `wake`. With the scheduler's lock held, as all this."""
+        bed = self._bed = threading.Lock()
+        bed.acquire()
+        return bed
 
-    def wake(self) -> bool:
-        """Whether there was someone to wake. With the scheduler's lock held."""
+    def rouse(self) -> bool:
+        """Let a sleeping thread look around; whether there was one."""
+        bed, self._bed = self._bed, None
+        if bed is not None:
+            bed.release()
+        return bed is not None
+
+    def wake(self) -> None:
+        """There is something for the reader."""
         if self.call is not None:
             self.call()
-            return False
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.release()
-        return lock is not None
+        self.rouse()

@@ -1,10 +1,6 @@
 """Whose tokens are computed when: the only place that runs a network.
 
 A step is one run: the next token of every request that is decoding, then chunks of prompts.
-
-A signal may raise wherever Python makes a call, and must not harm the requests of other threads.
-So what a step brings is taken over without calls, in an order that may break off anywhere: a
-sequence that holds more than its text is cut, and computed again.
 """
 
 from __future__ import annotations
@@ -21,20 +17,20 @@ from ..samplers import choose
 from .composer import Part
 from .request import Request, Waiter
 from .sequences import CachedText
-from .turns import READER_S, Turns
+from .tasks import Tasks
+from .turns import READER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Network
-    from ..samplers import Choice
 
     Floats = NDArray[np.float32]
 
 AWAY_S = 10.0  # a stream whose reader is away for longer may never go on
 
 
-class Scheduler(Turns):
+class Scheduler(Tasks):
     """Requests, and the steps that serve them."""
 
     def __init__(
@@ -71,18 +67,18 @@ class Scheduler(Turns):
                 self._composer.requests.append(request)
             self._n_changes += 1
 
-    def _check_queue(self, requests: Sequence[Request], waiter: Waiter) -> None:
-        queued = [request for request in requests if request.text is None]
-        if not queued or self._composer.sequences.n_free > 0:
-            return
+    def _hopeless(self, request: Request, waiter: Waiter) -> Exception | None:
+        if self._composer.sequences.n_free > 0:
+            return None
         now, limit_s = time.perf_counter(), self._queue_timeout_s
-        if limit_s is not None and now - queued[0].asked_at > limit_s:
-            raise Busy(
+        if limit_s is not None and now - request.asked_at > limit_s:
+            return Busy(
                 f"None of the {self.network.n_parallel} sequences came free within {limit_s:g} s "
                 f"(queue_timeout_s); {self._composer.n_queued:,} requests wait for one."
             )
-        if not any(self._may_end(r, waiter, now) for r in self._composer.requests):
-            self._composer.sequences.begin((), None)  # raises CacheFullError
+        if any(self._may_end(other, waiter, now) for other in self._composer.requests):
+            return None
+        return self._composer.sequences.full()
 
     def _may_end(self, request: Request, waiter: Waiter, now: float) -> bool:
         """Whether a request may give a sequence back while this waiter waits."""
@@ -127,14 +123,16 @@ class Scheduler(Turns):
         try:
             with self._lock:
                 self.check_open()
+                n_before = len(self._composer.requests)
                 parts = self._composer.compose(outer)
+                opened = len(self._composer.requests) < n_before  # sessions, which need no run
                 self._flag = CancelFlag()
                 self._running = (*outer, *(part.request for part in parts))
             if parts:
                 self._run(parts)
         finally:
             self._running = outer
-        return bool(parts)
+        return opened or bool(parts)
 
     def _run(self, parts: list[Part]) -> None:
         tokens: list[int] = []
@@ -197,61 +195,14 @@ class Scheduler(Turns):
             for part, some in zip(parts, slices, strict=True):
                 request = part.request
                 if part.n_rows > 0 and request.sampler is not None:
-                    _take_choice(part, next(choices), ran_at, now)
+                    part.take_choice(next(choices), ran_at, now)
                     if request.credit <= 0 and not (request.done or request.slow):
                         late.append(request)
                 else:
-                    _take_rows(part, some if len(parts) == 1 else some.copy(), ran_at)
+                    some = np.ascontiguousarray(some) if len(parts) == 1 else some.copy()
+                    part.take_rows(some, ran_at)
                 if request.done:
                     self._composer.end(request)
                 elif request.credit <= 0:
                     request.waiter.wake()
             self._late, self._late_until = late, now + min(0.1 * (ran_at - began), READER_S)
-
-
-def _take_choice(part: Part, choice: Choice | Exception, ran_at: float, now: float) -> None:
-    request, text, at, n, _ = part
-    sampler, fresh = request.sampler, request.ids[len(text.tokens) : at + n]
-    if request.done or sampler is None:  # cancelled meanwhile
-        return
-    if isinstance(choice, Exception):
-        request.error, request.done = choice, True
-        return
-    token = choice.token
-    if not request.choices:
-        request.prefill_s = ran_at - request.began_at
-    # From here on without calls.
-    sampler.u = None
-    request.choices += [(choice, now)]
-    request.credit -= 1
-    request.limit -= 1
-    if token in request.ends:
-        request.reason, request.done = "stop", True
-    else:
-        request.ids += [token]
-        if request.limit <= 0:
-            request.reason, request.done = "length", True
-    text.tokens += fresh
-    request.served_at = now
-    request.alone = False
-    if n == 1:
-        text.decoded_at = now
-
-
-def _take_rows(part: Part, rows: Floats, ran_at: float) -> None:
-    request, text, at, n, n_rows = part
-    fresh, done = request.ids[len(text.tokens) : at + n], at + n == len(request.ids)
-    if request.done:  # cancelled meanwhile
-        return
-    # From here on without calls.
-    if n_rows > 0:
-        request.rows += [rows]
-        request.rows_from = at + n
-        request.credit -= 1
-    if done:
-        request.prefill_s = ran_at - request.began_at
-        request.reason, request.done = "length", True
-    text.tokens += fresh
-    request.alone = False
-    if n == 1:
-        text.decoded_at = ran_at

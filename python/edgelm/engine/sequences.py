@@ -98,6 +98,14 @@ class Sequences:
             self._cache.drop(text.handle)
         self.live.remove(text)
 
+    def full(self) -> CacheFullError:
+        """The error when all sequences are live."""
+        n = self._n_parallel
+        return CacheFullError(
+            f"All {n} sequences of the KV cache are in use by open sessions and streams. Close "
+            f"one, or load the model with n_parallel={n + 1} or more."
+        )
+
     def close(self) -> None:
         """Let go of all, and of the cache."""
         self.live.clear()
@@ -119,10 +127,7 @@ class Sequences:
             return True
         if spare is not None and spare in self._idle:
             return False
-        raise CacheFullError(
-            f"All {self._n_parallel} sequences of the KV cache are in use by open sessions and "
-            f"streams. Close one, or load the model with n_parallel={self._n_parallel + 1} or more."
-        )
+        raise self.full()
 
     def _longest_prefix(self, ids: Sequence[int], key: object) -> tuple[CachedText | None, int]:
         best, best_n = None, 0

@@ -1,7 +1,8 @@
 """Who makes the steps: whoever waits for a request, for all whose readers wait.
 
-The others sleep, and one of them takes over. Nobody waits, nothing runs. The lock is held for
-moments only, never during a run.
+The others sleep, and one of them takes over. Nobody waits, nothing runs. Tasks of an event loop may
+not be held up, so while one waits, a thread of ours does. The lock is held for moments only, never
+during a run.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Turns:
         self._late: list[Request] = []  # had a token, and their readers will be back at once,
         self._late_until = 0.0  # before that
         self._napper: Waiter | None = None  # who waits for them
+        self._hired: Waiter | None = None  # the thread that makes steps for tasks
         self._n_changes = 0  # that may give an idle thread something to do
         self._check_s = CHECK_S
         self._closed = ""  # why, once it is
@@ -51,8 +53,8 @@ class Turns:
         """One run for all whose readers wait, by the thread whose turn it is; False: for nobody."""
         raise NotImplementedError
 
-    def _check_queue(self, requests: Sequence[Request], waiter: Waiter) -> None:
-        """Raise if a request has waited too long for a sequence, or would forever."""
+    def _hopeless(self, request: Request, waiter: Waiter) -> Exception | None:
+        """Why not to wait for a sequence any longer: it took too long, or would take forever."""
         raise NotImplementedError
 
     def wait(self, requests: Sequence[Request]) -> None:
@@ -66,9 +68,7 @@ class Turns:
             self.submit(requests, waiter)
             while not self._turn(waiter, requests):
                 pass
-            for request in requests:
-                if request.error is not None:
-                    raise request.error
+            raise_error(requests)
         except BaseException:
             for request in requests:
                 self.cancel(request)
@@ -95,13 +95,16 @@ class Turns:
         if self._closed:
             raise ClosedError(self._closed)
 
-    def _turn(self, waiter: Waiter, requests: Sequence[Request]) -> bool:
-        """Make a step or sleep; True once a request has something for its reader."""
+    def _turn(self, waiter: Waiter, requests: Sequence[Request] | None) -> bool:
+        """Make a step or sleep; True once a request has something for its reader.
+
+        Without requests: for all tasks, until none waits.
+        """
         drives, outer, bed, nap_s = False, None, None, self._check_s
         try:
             with self._lock:
                 self._settle()
-                if any(not request.ready for request in requests):
+                if self._no_more_tasks() if requests is None else _any_settled(requests):
                     return True
                 self.check_open()
                 outer, n_changes = self._driver, self._n_changes
@@ -109,7 +112,7 @@ class Turns:
                 if free and (nap_s := self._pause_s(waiter)) == 0:
                     drives, self._driver = True, waiter.thread
                 else:
-                    bed = self._lie_down(requests, waiter)
+                    bed = self._lie_down(waiter, requests)
             if drives and self.step():
                 return False
         finally:
@@ -118,7 +121,7 @@ class Turns:
         if drives:  # there was nothing to do
             with self._lock:
                 if self._n_changes == n_changes:
-                    bed, nap_s = self._lie_down(requests, waiter), self._check_s
+                    bed, nap_s = self._lie_down(waiter, requests), self._check_s
         if bed is not None:
             bed.acquire(timeout=nap_s)
         return False
@@ -138,8 +141,14 @@ class Turns:
             self._late, self._napper = [], None
         return 0.0
 
-    def _lie_down(self, requests: Sequence[Request], waiter: Waiter) -> threading.Lock:
-        self._check_queue(requests, waiter)
+    def _lie_down(self, waiter: Waiter, requests: Sequence[Request] | None) -> threading.Lock:
+        """The waiter sleeps, unless one of its requests is hopeless: that raises, or ends it."""
+        for request in self._tasks() if requests is None else requests:
+            if request.text is None and (error := self._hopeless(request, waiter)) is not None:
+                if requests is not None:
+                    raise error
+                request.error = error
+                self._composer.end(request)
         return waiter.lie_down()
 
     def _hand_over(self) -> None:
@@ -147,9 +156,10 @@ class Turns:
         with self._lock:
             self._settle()
             if self._driver is None:
-                for request in self._composer.requests:
-                    if request.ready and request.waiter.wake():
-                        break
+                if any(r.ready and r.waiter.rouse() for r in self._composer.requests):
+                    return
+                if self._hired is not None:
+                    self._hired.rouse()
 
     def _nudge(self) -> None:
         """As _hand_over, for a finalizer or signal handler: this thread itself may hold the lock.
@@ -178,3 +188,26 @@ class Turns:
             else:
                 self._composer.sequences.give_back(text, keep=False)
                 self._n_changes += 1
+
+    def _tasks(self) -> list[Request]:
+        """What tasks wait for."""
+        return [r for r in self._composer.requests if r.ready and r.waiter.call is not None]
+
+    def _no_more_tasks(self) -> bool:
+        """Whether none waits, or will at once: then the hired thread goes."""
+        late = self._late if time.perf_counter() < self._late_until else []
+        if self._tasks() or any(r.waiter.call is not None and not r.done for r in late):
+            return False
+        self._hired = None
+        return True
+
+
+def _any_settled(requests: Sequence[Request]) -> bool:
+    return any(not request.ready for request in requests)
+
+
+def raise_error(requests: Sequence[Request]) -> None:
+    """Raise what one of them ended with."""
+    for request in requests:
+        if request.error is not None:
+            raise request.error
