@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import edgelm
+from edgelm.about import About
 from edgelm.api import Model, load
 from fake_network import BOS, VOCAB, FakeNetwork, FakeTokenizer
 
@@ -111,7 +112,8 @@ def test_every_public_name_exists_and_no_other():
             assert getattr(edgelm, name) is not None
     assert dir(edgelm) == edgelm.__all__ == sorted(edgelm.__all__)
     public = {n for n in dir(Model) if not n.startswith("_")}
-    assert public == {f.__name__ for f in SURFACE if f.__qualname__.startswith("Model.")}
+    functions = {f.__name__ for f in SURFACE if f.__qualname__.startswith("Model.")}
+    assert public == functions | {n for n in vars(About) if not n.startswith("_")}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = edgelm.nonsense
 

@@ -19,7 +19,7 @@ PYTHON_LAYERS = (
     {"memory", "meta", "weights", "reference"},
     {"arch"},
     {"model"},
-    {"engine"},
+    {"about", "engine"},
     {"generate", "scoring", "session"},
     {"api"},
     {"__init__"},

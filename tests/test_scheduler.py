@@ -159,7 +159,7 @@ def test_a_seeded_fault_would_show(tiny, expected, monkeypatch):
 
 
 def test_a_step_has_every_decoding_token_then_chunks_of_prompts():
-    network = FakeNetwork(n_batch=16)
+    network = FakeNetwork(n_batch=16, max_rows=8)
     engine = Engine(network)
     engine._composer.pace.budget = lambda n_left: 5
     short = [reply_of(engine, [i]) for i in (1, 2)]
@@ -170,7 +170,7 @@ def test_a_step_has_every_decoding_token_then_chunks_of_prompts():
     submit(engine, long, last)
     network.batches.clear()
     drive(engine, [*short, long, last])
-    # two decode beside 5 of the prompt; of the fourth step's 5, that leaves none for the last one
+    # two decode beside 5 of the prompt, four times; then three do beside the last one
     assert network.batches[:5] == [7, 7, 7, 7, 5]
     assert results([*short, long, last]) == [
         (alone(p), None) for p in ([1], [2], range(10, 30), [7, 7])
@@ -329,36 +329,41 @@ def test_an_error_of_a_step_ends_only_the_request_to_blame():
 
 
 def test_a_signal_at_any_call_of_a_step_harms_no_other_request():
+    """Python runs signal handlers where functions begin and where calls have returned."""
     prompts = ([1, 2, 3], [4], [5, 6])
     right = [(alone(p, repeat_penalty=1.2), None) for p in prompts]
-    interrupted = 0
-    for moment in range(0, 4000, 7):
+    events = 0
+
+    def interrupted_at(moment):
+        nonlocal events
         engine = Engine(FakeNetwork(n_batch=4))
         replies = [reply_of(engine, p, repeat_penalty=1.2) for p in prompts]
         submit(engine, *replies)
-        left = moment
+        events = 0
 
         def signal(frame, event, _):
-            nonlocal left
-            if "/edgelm/engine/" not in frame.f_code.co_filename:
-                return
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
+            nonlocal events
+            if event in ("call", "c_return") and "/edgelm/" in frame.f_code.co_filename:
+                events += 1
+                if events == moment:
+                    raise KeyboardInterrupt
 
         sys.setprofile(signal)
         try:
             drive(engine, replies)
         except KeyboardInterrupt:
-            interrupted += 1
+            pass
         finally:
             sys.setprofile(None)
-        if left > 0:
-            break
+        assert not engine._lock.locked(), moment
         drive(engine, replies)
         assert results(replies) == right, moment
-        assert not engine._lock.locked()
-    assert interrupted > 20
+
+    interrupted_at(0)
+    moments = np.random.default_rng(1).choice(events, 80, replace=False)
+    assert events > 500
+    for moment in moments:
+        interrupted_at(moment + 1)
 
 
 def test_ctrl_c_in_the_thread_that_steps_leaves_the_others_to_go_on():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from . import scoring
+from .about import About
 from .chat import ChatTemplate
 from .engine import Engine, checked_ids
 from .errors import ContextFullError, TemplateError
@@ -102,7 +103,7 @@ def load(
     )
 
 
-class Model:
+class Model(About):
     """A loaded model. A context manager; calls from several threads are computed together.
 
     generate, stream and chat take the same options; see edgelm.options.Options for what they mean.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ class Network:
     cache: KvCache
     n_ctx: int
     n_parallel: int
+    kv_type: str
+    parameters: int
     row_width: int  # floats of a row of logits: the first vocab_size are of tokens, others padding
 
     @property
@@ -122,4 +125,15 @@ def open_network(
     )
     check_activations_fit(plan.arena_bytes, plan.n_batch, weight_bytes, physical_bytes())
     cache = plan.kv_cache(n_ctx=meta.n_ctx, n_parallel=n_parallel, kv_type=kv_type)
-    return Network(meta, tokenizer, graph, plan, cache, meta.n_ctx, n_parallel, row_width)
+    return Network(
+        meta,
+        tokenizer,
+        graph,
+        plan,
+        cache,
+        n_ctx=meta.n_ctx,
+        n_parallel=n_parallel,
+        kv_type=kv_type,
+        parameters=sum(math.prod(t.shape) for t in file.tensors),
+        row_width=row_width,
+    )
