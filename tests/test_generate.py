@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgelm.engine import Engine
-from edgelm.errors import CacheFullError, ClosedError, ContextFullError, LogitsError
+from edgelm.errors import Busy, CacheFullError, ClosedError, ContextFullError, LogitsError
 from edgelm.generate import Reply, StopStrings, Stream
 from edgelm.options import Options
 from fake_network import BOS, EOS, FakeNetwork
@@ -324,6 +324,22 @@ def test_close_from_another_thread_stops_a_running_step():
     assert stream.generation.finish_reason == "cancelled"
     engine.network.step_s = 0
     assert generate(engine).text == "Hello."
+
+
+def test_a_stream_serves_one_reader_at_a_time():
+    engine = scripted("Hello.", step_s=0.3)
+    stream, got = stream_of(engine), []
+    began = threading.Event()
+    engine.network.before_run = began.set
+    thread = threading.Thread(target=lambda: got.append(next(stream)))
+    thread.start()
+    assert began.wait(10)
+    with pytest.raises(Busy, match="read already"):
+        next(stream)
+    thread.join(10)
+    engine.network.step_s = 0
+    assert got == ["H"]
+    assert "".join(stream) == "ello."
 
 
 def test_ctrl_c_leaves_the_engine_usable():

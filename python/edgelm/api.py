@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Prompt = str | Sequence[int]
-    Prompts = list[str] | tuple[str, ...] | list[Sequence[int]] | tuple[Sequence[int], ...]
+    Prompts = Sequence[str] | Sequence[Sequence[int]]
 
 
 @suggests_names

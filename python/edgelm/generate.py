@@ -111,7 +111,7 @@ class Reply:
         engine: Engine,
         prompt: list[int],
         options: Options,
-        began: float,
+        began: float | None = None,
         *,
         streams: bool = False,
         key: object = SHARED,
@@ -151,7 +151,7 @@ class Reply:
         self._decoder = tokenizer.decoder(continues=True)
         self._stops = StopStrings(options.stop)
         self._n_taken = 0  # of the request's choices
-        self._began = began
+        self._began = time.perf_counter() if began is None else began
         self._left = time.perf_counter()
         self._times: list[float] = []  # of every choice, since the call
 

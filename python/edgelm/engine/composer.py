@@ -169,7 +169,7 @@ class Composer:
         if request.key is None:
             return False
         ids = request.ids[:-1]
-        more = max(
+        shared = max(
             (
                 common_prefix(other.ids, ids)
                 for other in self.requests
@@ -178,8 +178,9 @@ class Composer:
             ),
             default=0,
         )
-        more -= self.sequences.reusable(ids, request.key) if more else 0
-        return more > 0 and more >= min(SHARED, len(ids))
+        if shared == 0 or shared < min(SHARED, len(ids)):
+            return False
+        return shared > self.sequences.reusable(ids, request.key)
 
     def end(self, request: Request) -> None:
         """Give back what a request holds, and tell who waits for it. Twice is fine."""

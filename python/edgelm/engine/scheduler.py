@@ -50,10 +50,10 @@ class Scheduler(Tasks):
             self.check_open()
             new = [r for r in requests if not r.submitted and not r.done]
             n_new = sum(request.text is None for request in new)
-            n_queued = self._composer.n_queued
-            if n_new and n_queued + n_new - self._composer.sequences.n_free > self._max_queue:
+            n_waiting = self._composer.n_queued - self._composer.sequences.n_free
+            if n_new and n_waiting + n_new > self._max_queue:
                 raise Busy(
-                    f"{n_queued:,} requests wait already for one of the {self.network.n_parallel} "
+                    f"{max(0, n_waiting):,} requests wait already for one of the {self.network.n_parallel} "
                     f"sequences (max_queue={self._max_queue:,}). Ask again later, or load the "
                     "model with a larger n_parallel or max_queue."
                 )
