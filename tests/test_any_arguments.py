@@ -211,7 +211,10 @@ def test_sessions(model, calls):
     check(model)
 
 
-LOAD = ("n_ctx", "n_parallel", "n_threads", "n_batch", "kv_type", "activations")
+LOAD = (
+    *("n_ctx", "n_parallel", "n_threads", "n_batch", "kv_type", "activations"),
+    *("max_queue", "queue_timeout_s"),
+)
 
 
 @settings(steady, max_examples=60)

@@ -200,7 +200,7 @@ def test_a_stream_that_nobody_reads_is_not_stepped():
     network = FakeNetwork(script=b"Hello.")
     engine = Engine(network)
     options = Options(temperature=0)
-    stream = Stream(engine, Reply(engine, [5, 0], options, 0.0, streams=True))
+    stream = Stream(engine, Reply(engine, [5, 0], options, streams=True))
     assert next(stream) == "H"
     held = [len(text) for text in network.cache.texts.values()]
     network.batches.clear()
@@ -209,6 +209,21 @@ def test_a_stream_that_nobody_reads_is_not_stepped():
     assert network.batches == [1] * 6
     assert [len(text) for text in network.cache.texts.values()][:1] == held
     assert "".join(stream) == "ello."
+
+
+def test_a_prompt_is_cut_while_a_stream_is_between_two_tokens():
+    network = FakeNetwork(script=b"Hello.", n_batch=16)
+    engine = Engine(network)
+    engine._composer.pace.budget = lambda n_left: 5
+    stream = Stream(engine, Reply(engine, [5, 0], Options(temperature=0), streams=True))
+    assert next(stream) == "H"
+    network.batches.clear()
+    engine.wait([Request(range(1, 21), rows_from=19)])
+    assert network.batches == [5] * 4
+    stream.close()
+    network.batches.clear()
+    engine.wait([Request(range(1, 21), rows_from=19)])
+    assert network.batches == [16, 4]
 
 
 def test_the_pace_leaves_a_pause_and_no_tiny_rest():

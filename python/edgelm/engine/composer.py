@@ -60,10 +60,8 @@ class Part(NamedTuple):
             if request.limit <= 0:
                 request.reason, request.done = "length", True
         text.tokens += fresh
-        request.served_at = now
+        text.decoded_at = request.served_at = now
         request.alone = False
-        if n == 1:
-            text.decoded_at = now
 
     def take_rows(self, rows: Floats, ran_at: float) -> None:
         """Logits of the rows that are wanted (n_rows, V), maybe none."""

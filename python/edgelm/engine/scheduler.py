@@ -53,9 +53,9 @@ class Scheduler(Tasks):
             n_waiting = self._composer.n_queued - self._composer.sequences.n_free
             if n_new and n_waiting + n_new > self._max_queue:
                 raise Busy(
-                    f"{max(0, n_waiting):,} requests wait already for one of the {self.network.n_parallel} "
-                    f"sequences (max_queue={self._max_queue:,}). Ask again later, or load the "
-                    "model with a larger n_parallel or max_queue."
+                    f"{max(0, n_waiting):,} requests wait already for one of the "
+                    f"{self.network.n_parallel} sequences (max_queue={self._max_queue:,}). Ask "
+                    "again later, or load the model with a larger n_parallel or max_queue."
                 )
             for request in requests:
                 request.waiter = waiter

@@ -33,7 +33,7 @@ class CachedText:
     handle: int
     tokens: list[int]
     key: object  # texts of one key serve as each other's beginning; None: of no other's
-    decoded_at: float = -math.inf  # when it last grew by a single token, in time.perf_counter()
+    decoded_at: float = -math.inf  # when it last grew by one token, in time.perf_counter()
 
 
 class Sequences:
