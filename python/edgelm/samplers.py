@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.random import PCG64, Generator  # here: a Ctrl-C while it is being imported gets lost
 
 from . import _core
 from .errors import LogitsError
@@ -68,7 +69,7 @@ class Sampler:
         if seed is None:
             seed = secrets.randbits(63) if options.seed is None else options.seed
         self.seed = seed
-        self._random = np.random.Generator(np.random.PCG64(seed)) if names else None
+        self._random = Generator(PCG64(seed)) if names else None
         self.u: float | None = None  # drawn for the next token
         self._row = np.empty(vocab_size, np.float32)  # of edited logits; new pages cost more
 
