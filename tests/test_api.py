@@ -1,5 +1,6 @@
 """The public surface: the names, arguments and defaults that were promised, and their errors."""
 
+import asyncio
 import contextlib
 import inspect
 import math
@@ -196,6 +197,22 @@ def test_a_list_of_prompts_or_n_replies_are_each_as_alone(model, network):
     assert [g.tokens for g in two[:2]] == again[:2]
     assert two[3].tokens == model.generate(prompts[1], seed=23, **options).tokens
     assert len(model.generate([prompts[0]], **options)) == 1
+
+
+def test_agenerate_is_generate_in_a_task(model):
+    options = {"temperature": 1.5, "max_tokens": 9, "ignore_eos": True, "seed": 4}
+    prompts = [ended("Say"), ended("Sing")]
+
+    async def main():
+        return await asyncio.gather(
+            model.agenerate(prompts[0], **options), model.agenerate(prompts, **options)
+        )
+
+    one, two = asyncio.run(main())
+    assert one.tokens == model.generate(prompts[0], **options).tokens
+    assert [g.tokens for g in two] == [g.tokens for g in model.generate(prompts, **options)]
+    with pytest.raises(TypeError, match=r"agenerate\(\) has no argument 'temp'"):
+        asyncio.run(model.agenerate("x", temp=1))
 
 
 def test_a_bad_prompt_of_several_is_named_before_any_compute(model, network):
