@@ -17,6 +17,7 @@ from edgelm.errors import Busy, CacheFullError
 BOS, EOS = 256, 257
 WORDS = {258: b"ab", 259: b"abc", 260: b" STOP ", 261: b"", 262: "é".encode()}
 VOCAB = 263
+PADDING = 5  # logits of no token, behind the others
 
 
 class FakeCache:
@@ -92,7 +93,8 @@ class FakeNetwork:
     def __init__(
         self, *, n_ctx=64, n_parallel=4, n_batch=8, max_rows=3, window=None, script=(), step_s=0.0
     ):
-        self.vocab_size, self.n_ctx, self.n_parallel = VOCAB, n_ctx, n_parallel
+        self.n_ctx, self.n_parallel = n_ctx, n_parallel
+        self.vocab_size, self.row_width = VOCAB, VOCAB + PADDING
         self.n_batch, self.max_rows, self.n_threads = n_batch, max_rows, 1
         self.cache = FakeCache(n_ctx, n_parallel, window)
         self.tokenizer = FakeTokenizer()
@@ -153,7 +155,7 @@ class FakeNetwork:
             assert position == len(texts[s]) < self.n_ctx, "not where the cache ends"
             texts[s].append(int(token))
             if i in wanted:
-                rows.append(self.logits_of(texts[s]))
+                rows.append(np.append(self.logits_of(texts[s]), [np.float32(1e9)] * PADDING))
         end = time.perf_counter() + self.step_s
         while True:
             if cancel is not None and cancel.is_set():
@@ -164,4 +166,4 @@ class FakeNetwork:
         self.cache.texts.update(texts)
         self.computed += len(tokens)
         self.batches.append(len(tokens))
-        return np.array(rows, np.float32).reshape(len(rows), VOCAB)
+        return np.array(rows, np.float32).reshape(len(rows), VOCAB + PADDING)

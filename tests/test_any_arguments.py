@@ -127,12 +127,17 @@ def options(draw):
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # NumPy prints what it warns of
 @steady
-@given(prompt=st.text(max_size=30) | ids | anything, chosen=options(), n=st.integers(0, 4))
+@given(
+    prompt=st.text(max_size=30) | ids | st.lists(st.text(max_size=9) | ids, max_size=3) | anything,
+    chosen=options(),
+    n=st.integers(0, 4),
+)
 def test_generate_and_stream(model, prompt, chosen, n):
     with result_or(*EXPECTED):
-        reply = model.generate(prompt, **chosen)
-        assert len(reply.tokens) <= chosen["max_tokens"]
-        assert reply.logprobs is None or len(reply.logprobs) == len(reply.tokens)
+        given = model.generate(prompt, **{"n": n} | chosen)
+        for reply in given if isinstance(given, list) else [given]:
+            assert len(reply.tokens) <= chosen["max_tokens"]
+            assert reply.logprobs is None or len(reply.logprobs) == len(reply.tokens)
     with result_or(*EXPECTED):
         for _ in zip(range(n), model.stream(prompt, **chosen), strict=False):
             pass  # and the stream is abandoned
@@ -206,7 +211,10 @@ def test_sessions(model, calls):
     check(model)
 
 
-LOAD = ("n_ctx", "n_parallel", "n_threads", "n_batch", "kv_type", "activations")
+LOAD = (
+    *("n_ctx", "n_parallel", "n_threads", "n_batch", "kv_type", "activations"),
+    *("max_queue", "queue_timeout_s"),
+)
 
 
 @settings(steady, max_examples=60)

@@ -1,5 +1,7 @@
 """The public surface: the names, arguments and defaults that were promised, and their errors."""
 
+import asyncio
+import contextlib
 import inspect
 import math
 import re
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import edgelm
+from edgelm.about import About
 from edgelm.api import Model, load
 from fake_network import BOS, VOCAB, FakeNetwork, FakeTokenizer
 
@@ -43,8 +46,11 @@ SURFACE = {
         "n_batch": 512,
         "kv_type": "f16",
         "activations": "auto",
+        "max_queue": 256,
+        "queue_timeout_s": None,
     },
-    Model.generate: {"prompt": NOTHING, **OPTIONS},
+    Model.generate: {"prompt": NOTHING, "n": 1, **OPTIONS},
+    Model.agenerate: {"prompt": NOTHING, "n": 1, **OPTIONS},
     Model.stream: {"prompt": NOTHING, **OPTIONS},
     Model.chat: {"messages": NOTHING, **OPTIONS},
     Model.apply_chat_template: {
@@ -93,10 +99,12 @@ def test_arguments_and_defaults(function):
     parameters.pop("self", None)
     assert {name: p.default for name, p in parameters.items()} == SURFACE[function]
     keyword_only = {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    positional = {"source", "prompt", "messages", "text", "ids", "sessions", "token", "n"}
-    assert keyword_only == set(parameters) - positional - {"n_ctx"} | (
-        {"n_ctx"} if function is load else set()
-    )
+    positional = {"source", "prompt", "messages", "text", "ids", "sessions", "token"}
+    if function is Model.perplexity:
+        positional |= {"n_ctx"}
+    if function is edgelm.Session.truncate:
+        positional |= {"n"}
+    assert keyword_only == set(parameters) - positional
 
 
 def test_every_public_name_exists_and_no_other():
@@ -105,7 +113,8 @@ def test_every_public_name_exists_and_no_other():
             assert getattr(edgelm, name) is not None
     assert dir(edgelm) == edgelm.__all__ == sorted(edgelm.__all__)
     public = {n for n in dir(Model) if not n.startswith("_")}
-    assert public == {f.__name__ for f in SURFACE if f.__qualname__.startswith("Model.")}
+    functions = {f.__name__ for f in SURFACE if f.__qualname__.startswith("Model.")}
+    assert public == functions | {n for n in vars(About) if not n.startswith("_")}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = edgelm.nonsense
 
@@ -174,6 +183,84 @@ def test_generate_from_text_and_from_ids(model):
     assert model.generate(ended("Say"), temperature=0).usage.cached_tokens == 4
 
 
+def test_a_list_of_prompts_or_n_replies_are_each_as_alone(model, network):
+    prompts = [ended("Say"), [BOS, 1, 2, 3], ended("Sing"), (4, 5), ended("Say it")]
+    options = {"temperature": 1.5, "max_tokens": 9, "logprobs": 2, "ignore_eos": True}
+    alone = [model.generate(p, seed=7 + i, **options) for i, p in enumerate(prompts)]
+    together = model.generate(prompts, seed=7, **options)
+    assert [g.seed for g in together] == [7, 8, 9, 10, 11]
+    assert [(g.tokens, g.logprobs) for g in together] == [(g.tokens, g.logprobs) for g in alone]
+    assert max(network.batches) >= network.n_parallel  # they shared steps
+    again = [model.generate(prompts[0], seed=20 + i, **options).tokens for i in range(6)]
+    assert [g.tokens for g in model.generate(prompts[0], n=6, seed=20, **options)] == again
+    two = model.generate([prompts[0], prompts[1]], n=2, seed=20, **options)
+    assert [g.tokens for g in two[:2]] == again[:2]
+    assert two[3].tokens == model.generate(prompts[1], seed=23, **options).tokens
+    assert len(model.generate([prompts[0]], **options)) == 1
+
+
+def test_agenerate_is_generate_in_a_task(model):
+    options = {"temperature": 1.5, "max_tokens": 9, "ignore_eos": True, "seed": 4}
+    prompts = [ended("Say"), ended("Sing")]
+
+    async def main():
+        return await asyncio.gather(
+            model.agenerate(prompts[0], **options), model.agenerate(prompts, **options)
+        )
+
+    one, two = asyncio.run(main())
+    assert one.tokens == model.generate(prompts[0], **options).tokens
+    assert [g.tokens for g in two] == [g.tokens for g in model.generate(prompts, **options)]
+    with pytest.raises(TypeError, match=r"agenerate\(\) has no argument 'temp'"):
+        asyncio.run(model.agenerate("x", temp=1))
+
+
+def test_a_bad_prompt_of_several_is_named_before_any_compute(model, network):
+    for prompts, error, match in (
+        (["fine", b"bytes"], TypeError, r"prompt\[1\] is bytes"),
+        (["fine", "x" * 300], edgelm.ContextFullError, r"prompt\[1\]: The prompt has 301"),
+        (["fine", None], TypeError, "flat sequence of integers"),
+        (["fine", 5], TypeError, "flat sequence of integers"),
+    ):
+        with pytest.raises(error, match=match):
+            model.generate(prompts)
+    for n in (0, 1.5, True, "2"):
+        with pytest.raises((TypeError, ValueError), match="n is"):
+            model.generate("x", n=n)
+    assert network.computed == 0
+
+
+@pytest.mark.parametrize("cache_prompt", [True, False])
+def test_n_replies_share_their_prompt(model, network, cache_prompt):
+    prompt = ended("a prompt of some length")
+    n_prompt = len(model.tokenize(prompt))
+    replies = model.generate(prompt, n=4, max_tokens=1, cache_prompt=cache_prompt)
+    assert [g.usage.cached_tokens for g in replies] == [0] + 3 * [n_prompt - 1]
+    assert network.computed == n_prompt + 3
+    assert model.generate(prompt, max_tokens=1).usage.cached_tokens == (
+        n_prompt - 1 if cache_prompt else 0
+    )
+
+
+def test_prompts_share_a_beginning_that_is_being_computed(model, network):
+    common = "You are a helpful assistant who answers shortly. "
+    model.generate([common + ended(q) for q in ("One?", "Two?", "And three?")], max_tokens=1)
+    assert network.computed < len(common) + 50
+
+
+def test_one_failing_reply_ends_the_batch_and_frees_its_sequences(model, network):
+    def fail(ids, logits):
+        if len(ids) > 8:
+            raise RuntimeError("a processor's own")
+        return logits
+
+    with pytest.raises(RuntimeError, match="a processor's own"):
+        model.generate(["a", "b", "c", "d", "e"], ignore_eos=True, logits_processors=[fail])
+    with contextlib.ExitStack() as stack:
+        for _ in range(network.n_parallel):
+            stack.enter_context(model.session())
+
+
 def test_stream_is_generate_piece_by_piece(model):
     stream = model.stream(ended("Say"), temperature=0, max_tokens=4)
     assert list(stream) == list("Hell")
@@ -201,7 +288,7 @@ def test_an_unknown_argument_suggests_the_right_name(model, method):
         (None, TypeError, "flat sequence of integers"),
         (b"bytes", TypeError, "decode it to a str"),
         (3.5, TypeError, "flat sequence of integers"),
-        (["a"], TypeError, "flat sequence of integers"),
+        ([1, "a"], TypeError, "flat sequence of integers"),
         ("x" * 300, edgelm.ContextFullError, "301 tokens but the context holds 256"),
     ],
 )

@@ -18,7 +18,7 @@ LONG_FILES: dict[str, str] = {}
 
 # What may be imported with edgelm besides the standard library: chat templates load jinja2 when a
 # chat is asked for.
-ALLOWED_IMPORTS = {"edgelm", "numpy"}
+ALLOWED_IMPORTS = {"edgelm", "numpy", "cython_runtime"}  # the last is in numpy.random
 MAX_IMPORT_MS = 250  # of processor time beyond NumPy's own, with what load() needs; measured: 60
 
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from edgelm.engine import Engine, checked_ids, common_prefix
+from edgelm.engine import Engine, Request, checked_ids, common_prefix
 from edgelm.errors import Busy, CacheFullError, ClosedError, ContextFullError
 from edgelm.session import Session, decode_batch
 from fake_network import VOCAB, FakeNetwork
@@ -28,11 +28,9 @@ def engine(network):
 
 def reply(engine, ids, keep=True):
     """What generate does with a prompt: the last row, and the tokens that were not computed."""
-    text = engine.open(ids)
-    cached = engine.cached(text)
-    rows = list(engine.feed(text, ids[len(text.tokens) :]))
-    engine.release(text, keep=keep)
-    return rows[-1][-1], cached
+    request = Request(ids, key="prompts", keep=keep, rows_from=len(ids) - 1)
+    engine.wait([request])
+    return request.rows[-1][-1], request.cached
 
 
 # --- the two phases ------------------------------------------------------------------------------
@@ -226,12 +224,15 @@ def test_the_longest_beginning_wins(engine):
 
 
 def test_a_text_that_still_runs_lends_its_beginning(network, engine):
-    text = engine.open([1, 2, 3])
-    list(engine.feed(text, [1, 2, 3]))
+    running = Request([1, 2, 3, 4], key="prompts", rows_from=2)
+    network.n_batch = 3
+    engine = Engine(network)
+    engine.wait([running])
     row, cached = reply(engine, [1, 2, 9])
     assert cached == 2
     np.testing.assert_array_equal(row, network.logits_of([1, 2, 9]))
-    np.testing.assert_array_equal(next(engine.feed(text, [4]))[0], network.logits_of([1, 2, 3, 4]))
+    engine.wait([running])
+    np.testing.assert_array_equal(running.rows[1][0], network.logits_of([1, 2, 3, 4]))
 
 
 def test_sessions_share_nothing(network, engine):
@@ -263,7 +264,7 @@ def test_idle_texts_make_room_least_recently_used_first(network, engine):
     sessions = [open_session(engine) for _ in range(4)]
     assert [len(text) for text in network.cache.texts.values()] == [0] * 4
     with pytest.raises(CacheFullError, match=r"All 4 sequences .* n_parallel=5"):
-        engine.open([1, 7, 7])
+        reply(engine, [1, 7, 7])
     sessions[0].close()
     assert reply(engine, [1, 7, 7])[1] == 0
 

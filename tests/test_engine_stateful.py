@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edgelm.engine import Engine
 from edgelm.errors import CacheFullError, ContextFullError
-from edgelm.generate import Stream
+from edgelm.generate import Reply, Stream
 from edgelm.options import Options
 from edgelm.session import Session, decode_batch
 from fake_network import FakeNetwork
@@ -138,7 +138,7 @@ class EngineMachine(RuleBasedStateMachine):
             return logits
 
         options = Options(temperature=0, max_tokens=6, logits_processors=[check], cache_prompt=keep)
-        stream = Stream(self.engine, prompt, options)
+        stream = Stream(self.engine, Reply(self.engine, prompt, options, streams=True))
         try:
             next(stream)
         except CacheFullError:

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from edgelm.engine import Engine
-from edgelm.errors import CacheFullError, ClosedError, ContextFullError, LogitsError
-from edgelm.generate import StopStrings, Stream
+from edgelm.errors import Busy, CacheFullError, ClosedError, ContextFullError, LogitsError
+from edgelm.generate import Reply, StopStrings, Stream
 from edgelm.options import Options
 from fake_network import BOS, EOS, FakeNetwork
 
 PROMPT = [BOS, 65, 66, 0]  # the fake network's script begins after the 0
 
 
-def stream_of(engine, prompt=PROMPT, *, waits=False, **options):
+def stream_of(engine, prompt=PROMPT, **options):
     options = {"temperature": 0, "max_tokens": 30} | options
-    return Stream(engine, list(prompt), Options(**options), waits=waits)
+    return Stream(engine, Reply(engine, list(prompt), Options(**options), streams=True))
 
 
 def generate(engine, prompt=PROMPT, **options):
@@ -326,6 +326,22 @@ def test_close_from_another_thread_stops_a_running_step():
     assert generate(engine).text == "Hello."
 
 
+def test_a_stream_serves_one_reader_at_a_time():
+    engine = scripted("Hello.", step_s=0.3)
+    stream, got = stream_of(engine), []
+    began = threading.Event()
+    engine.network.before_run = began.set
+    thread = threading.Thread(target=lambda: got.append(next(stream)))
+    thread.start()
+    assert began.wait(10)
+    with pytest.raises(Busy, match="read already"):
+        next(stream)
+    thread.join(10)
+    engine.network.step_s = 0
+    assert got == ["H"]
+    assert "".join(stream) == "ello."
+
+
 def test_ctrl_c_leaves_the_engine_usable():
     engine = scripted("Hello.")
     runs = iter([None, None, KeyboardInterrupt()])
@@ -357,7 +373,7 @@ def test_closing_the_engine_ends_a_reply_with_an_error():
 @pytest.mark.parametrize("n_parallel", [1, 2, 8])
 def test_eight_threads_get_what_they_would_alone(n_parallel):
     engine = Engine(FakeNetwork(n_parallel=n_parallel))
-    options = {"temperature": 1.0, "seed": 1, "ignore_eos": True, "max_tokens": 20, "waits": True}
+    options = {"temperature": 1.0, "seed": 1, "ignore_eos": True, "max_tokens": 20}
     alone = [generate(Engine(FakeNetwork()), [i, i], **options).tokens for i in range(8)]
     answers = [None] * 8
 
@@ -378,15 +394,15 @@ def test_a_call_waits_only_for_calls_that_end_by_themselves():
     for stream in streams:
         next(stream)
     with pytest.raises(CacheFullError):
-        generate(engine, waits=True)
+        generate(engine)
     streams[0].close()
 
     def ask_again(ids, logits):
         with pytest.raises(CacheFullError):  # its own thread holds what it would wait for
-            generate(engine, waits=True)
+            generate(engine)
         return logits
 
-    g = generate(engine, waits=True, logits_processors=[ask_again])
+    g = generate(engine, logits_processors=[ask_again])
     assert g.text == "Hi"
 
 
@@ -396,7 +412,7 @@ def test_closing_the_engine_ends_a_wait():
 
     def work():
         try:
-            generate(engine, waits=True)
+            generate(engine)
         except ClosedError as error:
             raised.append(error)
 
@@ -416,16 +432,17 @@ def test_closing_the_engine_ends_a_wait():
 def test_timings_follow_the_definitions(monkeypatch):
     now = [100.0]
     clock = SimpleNamespace(perf_counter=lambda: now[0])
-    monkeypatch.setattr("edgelm.generate.time", clock)
+    for module in ("generate", "engine.composer", "engine.scheduler", "engine.turns"):
+        monkeypatch.setattr(f"edgelm.{module}.time", clock)
     engine = scripted("Hello.", n_batch=2)
 
     def run_takes_20_ms():
         now[0] += 0.02
 
     engine.network.before_run = run_takes_20_ms
-    stream = Stream(
-        engine, list(PROMPT), Options(temperature=0), began=99.9
-    )  # 100 ms of tokenizing
+    options = Options(temperature=0)
+    reply = Reply(engine, list(PROMPT), options, began=99.9, streams=True)  # tokenizing: 100 ms
+    stream = Stream(engine, reply)
     now[0] += 7  # nobody reads yet
     for _ in stream:
         now[0] += 3  # the reader's own time

@@ -19,7 +19,7 @@ PYTHON_LAYERS = (
     {"memory", "meta", "weights", "reference"},
     {"arch"},
     {"model"},
-    {"engine"},
+    {"about", "engine"},
     {"generate", "scoring", "session"},
     {"api"},
     {"__init__"},
@@ -30,6 +30,9 @@ PYTHON_LAYERS = (
 MODULES = {"_core"}.union(*PYTHON_LAYERS)
 # Where the native engine is visible at all; everyone else goes through these.
 NATIVE_IMPORTERS = {"graph", "gguf", "tokenizer", "samplers", "model", "bench"}
+
+# Lower layers that are none of a package's business.
+UNKNOWN = {"engine": {"options", "tokenizer", "chat", "hub", "gguf"}}
 
 # What each folder of csrc may include from, besides itself.
 CPP_LAYERS = {
@@ -94,6 +97,8 @@ def python_faults(module: str, source: str, package: str = "") -> list[str]:
                 faults.append(f"{module} imports _core; only {sorted(NATIVE_IMPORTERS)} may")
         elif target != top and layer_of(target) >= layer_of(module):
             faults.append(f"{module} imports {imported}, which is not below it")
+        elif target in UNKNOWN.get(top, ()):
+            faults.append(f"{module} imports {imported}; {top} is to know nothing of it")
     return faults
 
 
@@ -153,7 +158,8 @@ def test_there_is_something_to_check() -> None:
     [
         ("graph", "", "from .engine import Engine"),
         ("errors", "", "from . import graph"),
-        ("engine", "", "from . import _core"),
+        ("engine.turns", "engine", "from .. import _core"),
+        ("engine.scheduler", "engine", "from ..options import Options"),
         ("arch.llama", "arch", "from .._core import Graph"),
         ("arch.llama", "arch", "def f():\n    from ..generate import generate"),
         ("generate", "", "import edgelm.cli"),

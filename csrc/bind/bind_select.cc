@@ -1,7 +1,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,8 @@ namespace edgelm::bind {
 namespace {
 
 using Floats = py::array_t<float, py::array::c_style>;
+using Ids = py::array_t<int32_t, py::array::c_style>;
+using Row = std::tuple<Floats, const Edits*, const Chain*, Ids, double>;
 
 std::span<const float> row_of(const Floats& logits) {
   check(logits.ndim() == 1, "logits must have one axis, (V,); got ", logits.ndim());
@@ -67,6 +71,45 @@ int32_t choose(const Chain& chain, const Floats& logits, double u) {
   return chain.choose(row, u);
 }
 
+Edits edits(const Ids& biased, const Floats& bias, double repeat, double presence,
+            double frequency) {
+  check(biased.size() == bias.size(), "got ", biased.size(), " biased tokens and ", bias.size(),
+        " numbers");
+  return {{biased.data(), biased.data() + biased.size()},
+          {bias.data(), bias.data() + bias.size()},
+          repeat,
+          presence,
+          frequency};
+}
+
+// The ids of `recent`; all tokens that the edits touch must be of a row of `width` logits.
+std::span<const int32_t> recent_of(const Edits& edits, const Ids& recent, size_t width) {
+  const std::span<const int32_t> ids(recent.data(), size_t(recent.size()));
+  for (const std::span<const int32_t> tokens : {ids, std::span<const int32_t>(edits.biased)}) {
+    for (const int32_t token : tokens) {
+      check(token >= 0 && size_t(token) < width, "token ", token, " is not in a row of ", width);
+    }
+  }
+  return ids;
+}
+
+void apply(const Edits& self, Floats row, const Ids& recent) {
+  const std::span<float> logits(row.mutable_data(), row_of(row).size());
+  const auto tokens = recent_of(self, recent, logits.size());
+  const Unlocked unlocked;
+  self.apply(logits, tokens);
+}
+
+std::vector<int32_t> choose_tokens(const std::vector<Row>& rows) {
+  std::vector<Asked> asked;
+  for (const auto& [logits, edits, chain, recent, u] : rows) {
+    const auto row = row_of(logits);
+    asked.push_back({row, edits, chain, recent_of(*edits, recent, row.size()), u});
+  }
+  const Unlocked unlocked;
+  return choose(asked);
+}
+
 }  // namespace
 
 void select(py::module_& m) {
@@ -80,6 +123,13 @@ void select(py::module_& m) {
            py::arg("top_k"), py::arg("samplers"))
       .def("candidates", candidates, py::arg("logits").noconvert())
       .def("choose", choose, py::arg("logits").noconvert(), py::arg("u"));
+  py::class_<Edits>(m, "Edits")
+      .def(py::init(&edits), py::arg("biased"), py::arg("bias"), py::arg("repeat"),
+           py::arg("presence"), py::arg("frequency"))
+      .def_property_readonly("empty", &Edits::empty)
+      .def_property_readonly("penalizes", &Edits::penalizes)
+      .def("apply", apply, py::arg("row").noconvert(), py::arg("recent"));
+  m.def("choose", choose_tokens, py::arg("rows").noconvert());
   m.def("log_sum_exp", log_sum_exp_rows, py::arg("logits").noconvert());
 }
 

@@ -128,9 +128,30 @@ Candidates Chain::candidates(std::span<const float> row) const {
 }
 
 int32_t Chain::choose(std::span<const float> row, double u) const {
+  if (top_k_ == 1) return argmax(row);  // whatever the samplers do, they keep one
   const Candidates c = candidates(row);
   const double mass = u * total(c.logits);
   return c.ids[first_sum(c.logits, [&](double sum) { return sum > mass; })];
+}
+
+std::vector<int32_t> choose(std::span<const Asked> asked) {
+  std::vector<int32_t> tokens;
+  std::vector<float> edited;
+  for (const Asked& one : asked) {
+    std::span<const float> row = one.row;
+    if (!one.edits->empty()) {
+      edited.assign(row.begin(), row.end());
+      one.edits->apply(edited, one.recent);
+      row = edited;
+    }
+    try {
+      tokens.push_back(one.chain->choose(row, one.u));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kLogits) throw;
+      tokens.push_back(-1);
+    }
+  }
+  return tokens;
 }
 
 }  // namespace edgelm

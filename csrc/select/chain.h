@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "select/edits.h"
+
 namespace edgelm {
 
 // Tokens that may be chosen and their logits, highest first; n >= 1. Probabilities are
@@ -36,5 +38,17 @@ class Chain {
   size_t top_k_;
   std::vector<std::pair<void (*)(Candidates&, double), double>> steps_;
 };
+
+// A row of logits (V,) that a token is to be chosen from, by one request's rules.
+struct Asked {
+  std::span<const float> row;
+  const Edits* edits;
+  const Chain* chain;
+  std::span<const int32_t> recent;  // tokens that the penalties look at
+  double u;                         // of the request's own randomness, 0 <= u < 1
+};
+
+// The token of each row, which stays as it is; -1 for a row that has no sound choice.
+std::vector<int32_t> choose(std::span<const Asked> asked);
 
 }  // namespace edgelm

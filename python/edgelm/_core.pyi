@@ -237,6 +237,25 @@ class Chain:
     def choose(self, logits: Floats, u: float) -> int:
         """Of the row (V,), the candidate at which the cumulative probability passes u < 1."""
 
+class Edits:
+    """Bias, then penalties: what a request does to a row (V,) before its chain."""
+
+    def __init__(
+        self, biased: Ids, bias: Floats, repeat: float, presence: float, frequency: float
+    ) -> None:
+        """bias[i] is added to token biased[i]; 1, 0 and 0 penalize nothing."""
+    empty: bool
+    penalizes: bool
+    def apply(self, row: Floats, recent: Ids) -> None:
+        """Edit the row in place; the penalties are for the tokens of `recent`."""
+
+def choose(rows: Sequence[tuple[Floats, Edits, Chain, Ids, float]]) -> list[int]:
+    """The token of each row: its logits, edits, chain, recent tokens and 0 <= u < 1.
+
+    The logits stay as they are. -1 for a row at which `Chain.choose` raises LogitsError. Releases
+    the GIL once for all.
+    """
+
 def log_sum_exp(logits: Floats) -> NDArray[np.float64]:
     """log(sum(exp(row))) of every row of (R, V): (R,) in nats, error about 1e-7."""
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from . import scoring
+from .about import About
 from .chat import ChatTemplate
 from .engine import Engine, checked_ids
-from .errors import TemplateError
-from .generate import Generation, Stream
+from .errors import ContextFullError, TemplateError
+from .generate import SHARED, Generation, Reply, Stream, finish, wait, wait_async
 from .hub import resolve
 from .model import KV_TYPES, Network, open_network
-from .options import OptionArguments, Options, boolean, integer, suggests_names, takes_options
+from .options import (
+    OptionArguments,
+    Options,
+    boolean,
+    integer,
+    real,
+    suggests_names,
+    takes_options,
+)
 from .scoring import Perplexity
 from .session import Session, decode_batch
 from .weights import EXACT
@@ -27,6 +37,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     Floats = NDArray[np.float32]
+    Prompt = str | Sequence[int]
+    Prompts = Sequence[str] | Sequence[Sequence[int]]
 
 
 @suggests_names
@@ -39,6 +51,8 @@ def load(
     n_batch: int = 512,
     kv_type: str = "f16",
     activations: str = "auto",
+    max_queue: int = 256,
+    queue_timeout_s: float | None = None,
 ) -> Model:
     """Load a model: a known name (fetched once, verified) or the path of a .gguf file.
 
@@ -52,6 +66,8 @@ def load(
     activations: what weights of Q8_0, IQ4_NL and IQ4_XS are multiplied with: "int8", "int16", 100
         times as exact, or "auto". It matters on processors with dot products of bytes alone; on
         others int16 costs nothing.
+    max_queue: calls that may wait for one of the n_parallel sequences; one more raises Busy.
+    queue_timeout_s: how long one waits, in seconds, before it raises Busy; None is forever.
 
     Raises ModelFormatError or UnsupportedModelError for the file, DownloadError or another OSError
     if it can't be had, ValueError or TypeError for the arguments. Costs about one read of the file.
@@ -62,6 +78,9 @@ def load(
         n_threads = integer("n_threads", n_threads, 1, 1024, ", or None for the usable cores")
     n_parallel = integer("n_parallel", n_parallel, 1, 1 << 16)
     n_batch = integer("n_batch", n_batch, 1)
+    max_queue = integer("max_queue", max_queue, 0)
+    if queue_timeout_s is not None:
+        queue_timeout_s = real("queue_timeout_s", queue_timeout_s, 0, hint=", or None for no limit")
     if kv_type not in KV_TYPES:
         raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")
     if activations not in EXACT:
@@ -78,45 +97,75 @@ def load(
             n_batch=n_batch,
             kv_type=kv_type,
             activations=activations,
-        )
+        ),
+        max_queue=max_queue,
+        queue_timeout_s=queue_timeout_s,
     )
 
 
-class Model:
-    """A loaded model. A context manager; calls from several threads take turns.
+class Model(About):
+    """A loaded model. A context manager; calls from several threads are computed together.
 
     generate, stream and chat take the same options; see edgelm.options.Options for what they mean.
+    What a call gives does not depend on what else runs, bit by bit.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(
+        self, network: Network, *, max_queue: int = 256, queue_timeout_s: float | None = None
+    ) -> None:
         """Use load()."""
-        self._engine = Engine(network)
+        self._engine = Engine(network, max_queue=max_queue, queue_timeout_s=queue_timeout_s)
 
     # --- text ------------------------------------------------------------------------------------
 
+    @overload
+    def generate(  # type: ignore[overload-overlap]
+        self, prompt: Prompt, *, n: Literal[1] = 1, **options: Unpack[OptionArguments]
+    ) -> Generation: ...
+    @overload
+    def generate(
+        self, prompt: Prompt | Prompts, *, n: int = 1, **options: Unpack[OptionArguments]
+    ) -> list[Generation]: ...
     @takes_options
     def generate(
-        self, prompt: str | Sequence[int], **options: Unpack[OptionArguments]
-    ) -> Generation:
+        self, prompt: Prompt | Prompts, *, n: int = 1, **options: Unpack[OptionArguments]
+    ) -> Generation | list[Generation]:
         """Continue a prompt, text or token ids. Names of special tokens in a text are parsed.
 
-        Raises ContextFullError for a prompt longer than the context, CacheFullError if every
-        sequence is in use, LogitsError if the weights are broken, ValueError, TypeError.
+        Several prompts in a list, or n replies to each, are computed together, n_parallel at once,
+        and come as a list, in order: n of the first prompt, n of the second, and so on. Reply i of
+        the list has the seed `seed + i`; prompts share what they begin with.
+
+        Raises ContextFullError for a prompt longer than the context, CacheFullError if sessions
+        and suspended streams hold every sequence, Busy if too many wait for one, LogitsError if the
+        weights are broken, ValueError, TypeError.
         """
-        began = time.perf_counter()
-        return self._finished(prompt, Options.of("generate", options), began)
+        replies = self._replies(prompt, n, Options.of("generate", options), time.perf_counter())
+        wait(self._engine, finish(self._engine, replies))
+        return _results(replies, prompt, n)
 
     @takes_options
-    def stream(self, prompt: str | Sequence[int], **options: Unpack[OptionArguments]) -> Stream:
-        """As generate, but an iterator over the reply's text as it is computed.
+    async def agenerate(
+        self, prompt: Prompt | Prompts, *, n: int = 1, **options: Unpack[OptionArguments]
+    ) -> Any:
+        """As generate, in a task: the event loop goes on meanwhile, and other tasks may call, too.
+
+        Cancelling the task ends the replies.
+        """
+        replies = self._replies(prompt, n, Options.of("agenerate", options), time.perf_counter())
+        await wait_async(self._engine, finish(self._engine, replies))
+        return _results(replies, prompt, n)
+
+    @takes_options
+    def stream(self, prompt: Prompt, **options: Unpack[OptionArguments]) -> Stream:
+        """As generate, but an iterator over the reply's text as it is computed; `async for`, too.
 
         `stream.generation` is the reply so far. A stream that waits for its reader holds one of the
-        n_parallel sequences until it ends or is closed.
+        n_parallel sequences until it ends or is closed, and costs nothing else.
         """
         began = time.perf_counter()
-        return Stream(
-            self._engine, self._ids("prompt", prompt), Options.of("stream", options), began=began
-        )
+        ids, checked = self._ids("prompt", prompt), Options.of("stream", options)
+        return Stream(self._engine, Reply(self._engine, ids, checked, began, streams=True))
 
     @takes_options
     def chat(
@@ -125,7 +174,9 @@ class Model:
         """Answer [{"role": "user", "content": "..."}, ...] by the model's own template."""
         began = time.perf_counter()
         checked = Options.of("chat", options)
-        return self._finished(self.apply_chat_template(messages), checked, began)
+        replies = self._replies(self.apply_chat_template(messages), 1, checked, began)
+        wait(self._engine, finish(self._engine, replies))
+        return replies[0].generation()
 
     def apply_chat_template(
         self,
@@ -248,12 +299,27 @@ class Model:
         self._engine.check_open()
         return self._engine.network
 
-    def _finished(self, prompt: str | Sequence[int], options: Options, began: float) -> Generation:
-        ids = self._ids("prompt", prompt)
-        with Stream(self._engine, ids, options, began=began, waits=True) as stream:
-            for _ in stream:
-                pass
-            return stream.generation
+    def _replies(
+        self, prompt: Prompt | Prompts, n: int, options: Options, began: float
+    ) -> list[Reply]:
+        """n replies to each prompt, with the seeds seed, seed + 1, ..."""
+        n = integer("n", n, 1, 1 << 16)
+        named: dict[str, Any] = {"prompt": prompt}
+        if _are_prompts(prompt):
+            named = {f"prompt[{i}]": one for i, one in enumerate(prompt)}
+        texts = {name: self._ids(name, one) for name, one in named.items()}
+        seed = secrets.randbits(63) if options.seed is None else options.seed
+        replies: list[Reply] = []
+        for name, ids in texts.items():
+            # Without cache_prompt, one prompt's replies share what they begin with all the same.
+            key = SHARED if options.cache_prompt else object()
+            for _ in range(n):
+                own = seed + len(replies)
+                try:
+                    replies.append(Reply(self._engine, ids, options, began, key=key, seed=own))
+                except ContextFullError as error:
+                    raise ContextFullError(f"{name}: {error}") from None
+        return replies
 
     def _ids(
         self, name: str, given: str | Sequence[int], *, parse_special: bool = True
@@ -273,6 +339,20 @@ class Model:
                 f"{name} is empty and the model has no BOS to begin with; give some text."
             )
         return ids
+
+
+def _results(replies: list[Reply], prompt: object, n: int) -> Generation | list[Generation]:
+    results = [reply.generation() for reply in replies]
+    return results if n > 1 or _are_prompts(prompt) else results[0]
+
+
+def _are_prompts(prompt: object) -> bool:
+    """Whether it is a list of prompts: of texts, or of sequences of ids."""
+    return (
+        isinstance(prompt, (list, tuple))
+        and len(prompt) > 0
+        and isinstance(prompt[0], (str, bytes, list, tuple, range, np.ndarray))
+    )
 
 
 def _checked_variables(variables: Mapping[str, Any] | None) -> Mapping[str, Any]:

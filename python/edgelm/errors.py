@@ -6,7 +6,8 @@ EdgelmError
 ├── TemplateError (ValueError)           a chat template failed, or asked for too much
 ├── ContextFullError (ValueError)        the prompt does not fit the context
 ├── CacheFullError (RuntimeError)        every sequence of the KV cache is in use
-├── Busy (RuntimeError)                  two threads used one session, or ran one plan, at once
+├── Busy (RuntimeError)                  two threads used one session, stream or plan at once, or
+│                                        too many calls wait for a sequence
 ├── LogitsError (RuntimeError)           NaN or infinity where a token is chosen
 ├── ClosedError (RuntimeError)           the model or session was closed
 └── DownloadError (OSError)              a model could not be fetched or verified
@@ -42,7 +43,7 @@ class CacheFullError(EdgelmError, RuntimeError):
 
 
 class Busy(EdgelmError, RuntimeError):  # noqa: N818  (the name says the state, as BlockingIOError does)
-    """One session was used, or one plan was run, from two threads at once."""
+    """One session, stream or plan was used from two threads at once, or the queue is full."""
 
 
 class LogitsError(EdgelmError, RuntimeError):

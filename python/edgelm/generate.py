@@ -1,27 +1,27 @@
-"""One reply: from the ids of a prompt to text that ends, with what it cost."""
+"""Replies: from the ids of a prompt to text that ends, with what it cost."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import math
+import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from .engine import Cancelled, Engine
-from .errors import ContextFullError
-from .graph import CancelFlag
-from .samplers import Sampler, TokenLogprob, token_logprob
+from .engine import ALL, Engine, Request
+from .errors import Busy, ContextFullError
+from .samplers import Sampler, TokenLogprob
 
 if TYPE_CHECKING:
-    from .model import Network
     from .options import Options
 
 FinishReason = Literal["stop", "length", "cancelled"]
+SHARED = "prompts"  # the key of replies that share their beginnings with each other
 
 
 @dataclass(frozen=True)
@@ -103,137 +103,186 @@ def _overlap(text: str, stop: str) -> int:
     return 0
 
 
-class _Reply:
+class Reply:
     """A reply in the making. Its clock (seconds) stands still while its reader is away."""
-
-    def __init__(self, network: Network, prompt: list[int], options: Options, began: float) -> None:
-        tokenizer = network.tokenizer
-        self.options = options
-        self.sampler = Sampler(options, vocab_size=tokenizer.vocab_size, ends=tokenizer.eog)
-        self.cancel = CancelFlag()
-        self.prompt = prompt
-        self.history = prompt[:]
-        self.logprobs: list[TokenLogprob] = []
-        self.text: list[str] = []
-        self.finish_reason: FinishReason | None = None
-        self.cached = 0
-        self.logits = np.empty((1, network.vocab_size), np.float32)  # new pages cost more than it
-        self._vocab_size = tokenizer.vocab_size  # the network's rows may be padded beyond it
-        self._ends = tokenizer.eog
-        self._decoder = tokenizer.decoder(continues=True)
-        self._stops = StopStrings(options.stop)
-        # The last token needs no room in the cache: nothing is computed behind it.
-        self._end = len(prompt) + min(options.max_tokens, network.n_ctx - len(prompt) + 1)
-        self._began = began
-        self._left = time.perf_counter()
-        self._prefill_s = math.nan
-        self._times: list[float] = []  # of every choice, since the call
-
-    @property
-    def tokens(self) -> list[int]:
-        return self.history[len(self.prompt) :]
-
-    def advance(self) -> str:
-        """Choose the next token; the text that may be shown now. Sets finish_reason at the end."""
-        if len(self.history) == self._end:  # max_tokens is 0
-            self.finish_reason = "length"
-            return ""
-        row = self.logits[0, : self._vocab_size]
-        token = self.sampler.choose(row, self.history)
-        self._times.append(self._elapsed())
-        if token in self._ends:
-            self.finish_reason = "stop"
-            return self._rest()
-        if self.options.logprobs:
-            self.logprobs.append(token_logprob(row, token, self.options.logprobs))
-        self.history.append(token)
-        chunk, stopped = self._stops.push(self._decoder.push(token))
-        if stopped:
-            self.finish_reason = "stop"
-        elif len(self.history) == self._end:
-            self.finish_reason = "length"
-            chunk += self._rest()
-        return chunk
-
-    def _rest(self) -> str:
-        chunk, stopped = self._stops.push(self._decoder.flush())
-        if stopped:
-            self.finish_reason = "stop"
-        return chunk + self._stops.flush()
-
-    def resume(self) -> None:
-        """The reader is back."""
-        self._began += time.perf_counter() - self._left
-
-    def leave(self, chunk: str) -> str:
-        """The reader goes with this chunk."""
-        self.text.append(chunk)
-        self._left = time.perf_counter()
-        return chunk
-
-    def _elapsed(self) -> float:
-        return time.perf_counter() - self._began
-
-    @contextlib.contextmanager
-    def prefill(self) -> Iterator[None]:
-        """Times what is within."""
-        began = time.perf_counter()
-        yield
-        self._prefill_s = time.perf_counter() - began
-
-    def timings(self) -> Timings:
-        times, prefill_s = self._times, self._prefill_s
-        decode_s = times[-1] - times[0] if len(times) > 1 else math.nan
-        return Timings(
-            first_token_ms=1e3 * times[0] if times else math.nan,
-            prefill_ms=1e3 * prefill_s,
-            prefill_tok_s=(len(self.prompt) - self.cached) / prefill_s,
-            token_ms=tuple(1e3 * (b - a) for a, b in itertools.pairwise(times)),
-            tok_s=(len(times) - 1) / decode_s,
-        )
-
-    def generation(self) -> Generation:
-        """The reply so far."""
-        return Generation(
-            text="".join(self.text),
-            tokens=self.tokens,
-            finish_reason=self.finish_reason,
-            logprobs=self.logprobs[:] if self.options.logprobs else None,
-            usage=Usage(len(self.prompt), self.cached, len(self.tokens)),
-            timings=self.timings(),
-            seed=self.sampler.seed,
-        )
-
-
-class Stream:
-    """The chunks of a reply, computed as they are read: whole characters, no part of a stop string.
-
-    Closing it (or leaving its `with` block, or dropping it) ends the reply, within 50 ms even if
-    another thread is reading; what was made so far is in `generation`.
-    """
 
     def __init__(
         self,
         engine: Engine,
         prompt: list[int],
         options: Options,
-        *,
         began: float | None = None,
-        waits: bool = False,
+        *,
+        streams: bool = False,
+        key: object = SHARED,
+        seed: int | None = None,
     ) -> None:
         """Raises ContextFullError, ValueError.
 
-        `began` is the call's time.perf_counter(); one that reads to the end at once `waits` for a
-        sequence while others of its kind have them all.
+        `began` is the call's time.perf_counter(). Replies whose prompts have one `key` share their
+        beginnings. `streams`: its reader wants to see every token before the next is computed.
         """
-        n_ctx = engine.network.n_ctx
-        if len(prompt) > n_ctx:
+        network, tokenizer = engine.network, engine.network.tokenizer
+        room = network.n_ctx - len(prompt)
+        if room < 0:
             raise ContextFullError(
-                f"The prompt has {len(prompt):,} tokens but the context holds {n_ctx:,}. "
+                f"The prompt has {len(prompt):,} tokens but the context holds {network.n_ctx:,}. "
                 "Shorten it, or load the model with a larger n_ctx."
             )
-        self._reply = _Reply(engine.network, prompt, options, began or time.perf_counter())
-        self._chunks = _chunks(engine, self._reply, waits)
+        self._engine = engine
+        self._options = options
+        self._sampler = Sampler(
+            options, vocab_size=tokenizer.vocab_size, ends=tokenizer.eog, seed=seed
+        )
+        self.request = Request(
+            prompt,
+            key=key if options.cache_prompt or key != SHARED else None,
+            keep=options.cache_prompt,
+            sampler=self._sampler,
+            ends=tokenizer.eog,
+            # The last token needs no room in the cache: nothing is computed behind it.
+            limit=min(options.max_tokens, room + 1),
+            ahead=1 if streams or options.stop else ALL,  # a stop string may be found in each
+        )
+        self.finish_reason: FinishReason | None = None
+        self.chunk = ""  # that `take` took last
+        self._text: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._decoder = tokenizer.decoder(continues=True)
+        self._stops = StopStrings(options.stop)
+        self._n_taken = 0  # of the request's choices
+        self._began = time.perf_counter() if began is None else began
+        self._left = time.perf_counter()
+        self._times: list[float] = []  # of every choice, since the call
+
+    def read(self) -> Iterator[list[Request]]:
+        """Yields what to wait for until there is more text of it, or its end."""
+        self.chunk = ""
+        self.resume()
+        try:
+            while not self.finish_reason:
+                yield [self.request]
+                if self.take():
+                    return
+        finally:
+            self._left = time.perf_counter()
+
+    def take(self) -> str:
+        """The text of what was chosen meanwhile; at the end, it sets finish_reason."""
+        chunks, request = [], self.request
+        done = request.done  # before its choices are looked at: more may come meanwhile
+        while self._n_taken < len(request.choices) and not self.finish_reason:
+            choice, at = request.choices[self._n_taken]
+            self._n_taken += 1
+            self._times.append(at - self._began)
+            if choice.token in request.ends:
+                break
+            if choice.logprob is not None:
+                self._logprobs.append(choice.logprob)
+            chunks.append(self._push(self._decoder.push(choice.token)))
+        if done and not self.finish_reason:
+            self.finish_reason = request.reason or "cancelled"
+            if request.reason:
+                chunks.append(self._push(self._decoder.flush()) + self._stops.flush())
+        if self.finish_reason:
+            self.end()
+        self.chunk = "".join(chunks)
+        self._text.append(self.chunk)
+        return self.chunk
+
+    def _push(self, text: str) -> str:
+        shown, stopped = self._stops.push(text)
+        if stopped:
+            self.finish_reason = "stop"
+        return shown
+
+    def end(self) -> None:
+        """Compute no more of it."""
+        self._engine.cancel(self.request)
+        self.finish_reason = self.finish_reason or "cancelled"
+
+    def resume(self) -> None:
+        """The reader is back."""
+        self._began += time.perf_counter() - self._left
+
+    def timings(self) -> Timings:
+        """What it took so far."""
+        times, request = self._times, self.request
+        decode_s = times[-1] - times[0] if len(times) > 1 else math.nan
+        return Timings(
+            first_token_ms=1e3 * times[0] if times else math.nan,
+            prefill_ms=1e3 * request.prefill_s,
+            prefill_tok_s=(request.n_prompt - request.cached) / request.prefill_s,
+            token_ms=tuple(1e3 * (b - a) for a, b in itertools.pairwise(times)),
+            tok_s=(len(times) - 1) / decode_s,
+        )
+
+    def generation(self) -> Generation:
+        """The reply so far."""
+        request = self.request
+        tokens = [choice.token for choice, _ in request.choices[: self._n_taken]]
+        if tokens and tokens[-1] in request.ends:
+            del tokens[-1]
+        return Generation(
+            text="".join(self._text),
+            tokens=tokens,
+            finish_reason=self.finish_reason,
+            logprobs=self._logprobs[:] if self._options.logprobs else None,
+            usage=Usage(request.n_prompt, request.cached, len(tokens)),
+            timings=self.timings(),
+            seed=self._sampler.seed,
+        )
+
+
+def finish(engine: Engine, replies: Sequence[Reply]) -> Iterator[list[Request]]:
+    """Yields what to wait for until all replies are whole; as many at once as there are sequences.
+
+    If it is closed before, they all end.
+    """
+    waiting, running = deque(replies), list[Reply]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < engine.network.n_parallel:
+                running.append(waiting.popleft())
+                running[-1].resume()
+            yield [reply.request for reply in running]
+            for reply in running:
+                reply.take()
+            running = [reply for reply in running if not reply.finish_reason]
+    finally:
+        for reply in running:
+            reply.end()
+
+
+def wait(engine: Engine, rounds: Iterator[list[Request]]) -> None:
+    """Wait for what is yielded, round by round."""
+    with contextlib.closing(rounds):  # type: ignore[type-var]
+        for requests in rounds:
+            engine.wait(requests)
+
+
+async def wait_async(engine: Engine, rounds: Iterator[list[Request]]) -> None:
+    """As `wait`, in a task."""
+    with contextlib.closing(rounds):  # type: ignore[type-var]
+        for requests in rounds:
+            await engine.wait_async(requests)
+
+
+class Stream:
+    """The chunks of a reply, computed as they are read: whole characters, no part of a stop string.
+
+    For `for` and, in a task, for `async for`. Closing it (or leaving its `with` block, or dropping
+    it) ends the reply, within 50 ms even if another thread is reading; what was made so far is in
+    `generation`.
+    """
+
+    def __init__(self, engine: Engine, reply: Reply) -> None:
+        """Use Model.stream()."""
+        self._engine = engine
+        self._reply = reply
+        self._drop = weakref.finalize(self, engine.cancel, reply.request)
+        self._drop.atexit = False
+        self._used = threading.Lock()  # never waited for, so that a fork can't leave a thread stuck
 
     @property
     def generation(self) -> Generation:
@@ -242,17 +291,31 @@ class Stream:
 
     def close(self) -> None:
         """End the reply here. Closing twice, or after its end, is fine."""
-        self._reply.cancel.set()
-        # ValueError: another thread is reading, and ends now that the flag is set.
-        with contextlib.suppress(ValueError):
-            self._chunks.close()
-            self._reply.finish_reason = self._reply.finish_reason or "cancelled"
+        self._reply.end()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self._reply.end()
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> str:
-        return next(self._chunks)
+        with self._reads() as reply:
+            wait(self._engine, reply.read())
+            if chunk := reply.chunk:
+                return chunk
+        raise StopIteration
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> str:
+        with self._reads() as reply:
+            await wait_async(self._engine, reply.read())
+            if chunk := reply.chunk:
+                return chunk
+        raise StopAsyncIteration
 
     def __enter__(self) -> Stream:
         return self
@@ -260,30 +323,20 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Stream:
+        return self
 
-def _chunks(engine: Engine, reply: _Reply, waits: bool) -> Generator[str, None, None]:
-    """The request loop. It knows nothing of its Stream, so dropping that one ends it at once."""
-    prompt, keep = reply.prompt, reply.options.cache_prompt
-    reply.resume()
-    text = engine.open(prompt if keep else None, waits=waits)
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
-    def step(ids: list[int]) -> None:
-        for _ in engine.feed(text, ids, cancel=reply.cancel, out=reply.logits):
-            pass
-
-    try:
-        reply.cached = engine.cached(text)
-        with reply.prefill():
-            step(prompt[len(text.tokens) :])
-        while True:
-            if chunk := reply.advance():
-                yield reply.leave(chunk)
-                reply.resume()
-            if reply.finish_reason:
-                return
-            step(reply.history[-1:])
-    except Cancelled:
-        reply.finish_reason = "cancelled"
-    finally:
-        reply.finish_reason = reply.finish_reason or "cancelled"
-        engine.release(text, keep=keep)
+    @contextlib.contextmanager
+    def _reads(self) -> Iterator[Reply]:
+        if not self._used.acquire(blocking=False):
+            raise Busy("This stream is being read already. Read it from one thread or task only.")
+        try:
+            yield self._reply
+        except BaseException:
+            self._reply.end()
+            raise
+        finally:
+            self._used.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,14 @@ class Network:
     cache: KvCache
     n_ctx: int
     n_parallel: int
-    vocab_size: int
+    kv_type: str
+    parameters: int
+    row_width: int  # floats of a row of logits: the first vocab_size are of tokens, others padding
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the vocabulary."""
+        return self.tokenizer.vocab_size
 
     @property
     def n_batch(self) -> int:
@@ -66,10 +74,10 @@ class Network:
         cancel: CancelFlag | None = None,
         out: Floats | None = None,
     ) -> Floats | None:
-        """Logits (R, V) of the wanted ones of T <= n_batch tokens; None if it was cancelled.
+        """Logits (R, row_width) of the wanted ones of T <= n_batch tokens.
 
-        They come in `out` if it is given. Tokens are grouped by sequence and continue it. See
-        `_core.Plan.run` for the errors.
+        None if it was cancelled. They come in `out` if it is given. Tokens are grouped by sequence
+        and continue it. See `_core.Plan.run` for the errors.
         """
         into = {} if out is None else {"logits": out}
         results = self.plan.run(self.cache, tokens, positions, sequences, wanted, cancel, into)
@@ -102,19 +110,30 @@ def open_network(
     graph = Graph()
     logits = build(graph, meta, Weights(file, graph, activations))
     graph.output("logits", logits)
-    vocab_size = logits.width
-    if vocab_size < tokenizer.vocab_size:
+    row_width = logits.width
+    if row_width < tokenizer.vocab_size:
         raise ModelFormatError(
             f"{file.path}: the tokenizer has {tokenizer.vocab_size:,} tokens but the output layer "
-            f"only {vocab_size:,} rows."
+            f"only {row_width:,} rows."
         )
     weight_bytes = sum(t.n_bytes for t in file.tensors)
     check_cache_fits(graph.kv_layers, meta.n_ctx, kv_type, weight_bytes, _core.physical_bytes())
     plan = graph.compile(
         n_batch=min(n_batch, meta.n_ctx),
-        max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * vocab_size))),
+        max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * row_width))),
         n_threads=n_threads or _core.usable_cores(),
     )
     check_activations_fit(plan.arena_bytes, plan.n_batch, weight_bytes, _core.physical_bytes())
     cache = plan.kv_cache(n_ctx=meta.n_ctx, n_parallel=n_parallel, kv_type=kv_type)
-    return Network(meta, tokenizer, graph, plan, cache, meta.n_ctx, n_parallel, vocab_size)
+    return Network(
+        meta,
+        tokenizer,
+        graph,
+        plan,
+        cache,
+        n_ctx=meta.n_ctx,
+        n_parallel=n_parallel,
+        kv_type=kv_type,
+        parameters=sum(math.prod(t.shape) for t in file.tensors),
+        row_width=row_width,
+    )

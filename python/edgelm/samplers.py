@@ -1,7 +1,8 @@
 """From a row of logits to a token: llama.cpp's chain of samplers, in its order.
 
 Two kinds: edits change the row of all V logits; the chain then narrows and bends the candidates.
-A new one is a function in csrc/select/chain.cc, its name there and in Options.
+A new one is a function in csrc/select/chain.cc, its name there and in Options. The tokens of all
+replies of a step are chosen in one native call, without the GIL.
 """
 
 from __future__ import annotations
@@ -12,49 +13,37 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.random import PCG64, Generator  # here: a Ctrl-C while it is being imported gets lost
 
 from . import _core
+from .errors import LogitsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .options import Options
 
+    Ids = NDArray[np.int32]
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
-
-
-# --- edits of the row (V,), in place -------------------------------------------------------------
-
-
-def penalties(
-    row: Floats, recent: Sequence[int], repeat: float, presence: float, frequency: float
-) -> None:
-    """Make the tokens of `recent` less likely.
-
-    repeat divides a positive logit and multiplies a negative one (arXiv:1909.05858); presence is
-    subtracted once and frequency for every occurrence (OpenAI's definitions).
-    """
-    if not recent or (repeat == 1 and presence == 0 and frequency == 0):
-        return
-    ids, counts = np.unique(np.asarray(recent, np.int32), return_counts=True)
-    logits = row[ids].astype(np.float64)
-    logits = np.where(logits > 0, logits / repeat, logits * repeat)
-    with np.errstate(over="ignore"):  # broken weights: the infinity is reported as theirs
-        row[ids] = logits - counts * frequency - presence
-
-
-# --- one request's sampler -----------------------------------------------------------------------
+    _Asked = tuple[Floats, _core.Edits, _core.Chain, Ids, float]
 
 
 class Sampler:
-    """Chooses the tokens of one reply; its randomness is its own. Not thread-safe.
+    """How the tokens of one reply are chosen; its randomness is its own. Not thread-safe.
 
     The seed drives NumPy's PCG64, one draw a token, so it gives the same text on every platform.
     """
 
-    def __init__(self, options: Options, *, vocab_size: int, ends: Iterable[int] = ()) -> None:
-        """`ends` are the tokens that end a reply, banned by ignore_eos."""
+    def __init__(
+        self,
+        options: Options,
+        *,
+        vocab_size: int,
+        ends: Iterable[int] = (),
+        seed: int | None = None,
+    ) -> None:
+        """`ends` are the tokens that end a reply, banned by ignore_eos; `seed` beats the option."""
         bias = dict(options.logit_bias or {})
         for token in bias:
             if token >= vocab_size:
@@ -63,20 +52,25 @@ class Sampler:
                 )
         if options.ignore_eos:
             bias.update(dict.fromkeys(ends, -math.inf))
-        self._options = options
-        self._biased = np.fromiter(bias.keys(), np.int32, len(bias))
-        self._bias = np.fromiter(bias.values(), np.float32, len(bias))
+        self._edits = _core.Edits(
+            np.fromiter(bias.keys(), np.int32, len(bias)),
+            np.fromiter(bias.values(), np.float32, len(bias)),
+            options.repeat_penalty,
+            options.presence_penalty,
+            options.frequency_penalty,
+        )
+        names = _core.chain_names() if options.temperature > 0 else []  # 0: only the best is left
         self._chain = _core.Chain(
-            options.top_k, [(name, getattr(options, name)) for name in _core.chain_names()]
+            options.top_k if names else 1, [(name, getattr(options, name)) for name in names]
         )
-        self._penalizes = options.repeat_last_n != 0 and (
-            options.repeat_penalty != 1
-            or options.presence_penalty != 0
-            or options.frequency_penalty != 0
-        )
-        self._edits = bool(bias or self._penalizes or options.logits_processors)
-        self.seed = secrets.randbits(63) if options.seed is None else options.seed
-        self._random = np.random.Generator(np.random.PCG64(self.seed))
+        self._last_n = options.repeat_last_n if self._edits.penalizes else 0
+        self._processors = options.logits_processors
+        self.n_logprobs = options.logprobs
+        if seed is None:
+            seed = secrets.randbits(63) if options.seed is None else options.seed
+        self.seed = seed
+        self._random = Generator(PCG64(seed)) if names else None
+        self.u: float | None = None  # drawn for the next token
         self._row = np.empty(vocab_size, np.float32)  # of edited logits; new pages cost more
 
     def choose(self, row: Floats, history: Sequence[int]) -> int:
@@ -84,26 +78,23 @@ class Sampler:
 
         Raises LogitsError if the logits hold NaN or infinity, or if every token is banned.
         """
-        row = self.edited(row, history)
-        if self._options.temperature == 0:
-            return _core.argmax(row)
-        return self._chain.choose(row, self._random.random())
+        (choice,) = choose([(self, row, history)])
+        if isinstance(choice, Exception):
+            raise choice
+        self.accept()
+        return choice.token
 
     def edited(self, row: Floats, history: Sequence[int]) -> Floats:
         """The logits after bias, penalties and processors: `row` itself if nothing edits it.
 
         Otherwise a copy, good until the next call.
         """
-        if not self._edits:
+        if self._edits.empty and not self._processors:
             return row
-        o = self._options
         np.copyto(self._row, row)
         row = self._row
-        row[self._biased] += self._bias
-        if self._penalizes:
-            recent = history if o.repeat_last_n < 0 else history[-o.repeat_last_n :]
-            penalties(row, recent, o.repeat_penalty, o.presence_penalty, o.frequency_penalty)
-        for process in o.logits_processors:
+        self._edits.apply(row, self._recent(history))
+        for process in self._processors:
             edited = np.ascontiguousarray(process(np.asarray(history, np.int32), row), np.float32)
             if edited.shape != row.shape:
                 raise ValueError(
@@ -112,6 +103,68 @@ class Sampler:
                 )
             row = edited
         return row
+
+    def accept(self) -> None:
+        """The choice counts: the next one has a draw of its own."""
+        self.u = None
+
+    def asked(self, row: Floats, history: Sequence[int]) -> _Asked:
+        """A row of the native call. Asked again before `accept`, it has the same draw."""
+        if self.u is None:
+            self.u = self._random.random() if self._random is not None else 0.0
+        if self._processors:
+            return self.edited(row, history), _NO_EDITS, self._chain, _NO_IDS, self.u
+        return row, self._edits, self._chain, self._recent(history), self.u
+
+    def _recent(self, history: Sequence[int]) -> Ids:
+        if self._last_n == 0:
+            return _NO_IDS
+        return np.asarray(history if self._last_n < 0 else history[-self._last_n :], np.int32)
+
+
+_NO_IDS = np.empty(0, np.int32)
+_NO_EDITS = _core.Edits(_NO_IDS, np.empty(0, np.float32), 1, 0, 0)
+
+
+class Choice(NamedTuple):
+    """A token that was chosen, and its log-probability if that was asked for."""
+
+    token: int
+    logprob: TokenLogprob | None = None
+
+
+def choose(
+    rows: Sequence[tuple[Sampler, Floats, Sequence[int]]],
+) -> list[Choice | Exception]:
+    """The next token of each of several replies, or what went wrong with it, in one native call.
+
+    Each row has its sampler, its logits (V,), which stay as they are, and the ids so far. The
+    choice counts once the sampler is told to `accept` it.
+    """
+    asked: list[_Asked | Exception] = []
+    for sampler, row, history in rows:
+        try:
+            asked.append(sampler.asked(row, history))
+        except Exception as error:  # a logits processor's: only its own reply ends with it
+            asked.append(error)
+    tokens = iter(_core.choose([one for one in asked if isinstance(one, tuple)]))
+    return [
+        _choice(sampler, row, one, next(tokens)) if isinstance(one, tuple) else one
+        for (sampler, row, _), one in zip(rows, asked, strict=True)
+    ]
+
+
+def _choice(sampler: Sampler, row: Floats, asked: _Asked, token: int) -> Choice | Exception:
+    if token >= 0:
+        n = sampler.n_logprobs
+        return Choice(token, token_logprob(row, token, n) if n else None)
+    edited, edits, chain, recent, u = asked
+    edited = edited.copy()
+    edits.apply(edited, recent)
+    try:
+        return Choice(chain.choose(edited, u))
+    except LogitsError as error:  # as there is no choice, it says why
+        return error
 
 
 # --- log-probabilities ---------------------------------------------------------------------------

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .engine import CachedText, Engine
+from .engine import Engine, Request
 from .errors import ContextFullError
 from .samplers import log_probabilities
 
@@ -52,20 +51,16 @@ def logits(engine: Engine, ids: Sequence[int]) -> Floats:
     _check_length(engine, ids)
     out = np.empty((len(ids), engine.network.vocab_size), np.float32)
     done = 0
-    with _fresh_text(engine) as text:
-        for rows in engine.feed(text, ids, all_rows=True):
-            out[done : done + len(rows)] = rows
-            done += len(rows)
+    for rows in _rows(engine, ids, 0):
+        out[done : done + len(rows)] = rows
+        done += len(rows)
     return out
 
 
 def score(engine: Engine, ids: Sequence[int]) -> Doubles:
     """The log-probability in nats of each of T ids but the first, given those before it: (T-1,)."""
     _check_length(engine, ids)
-    scores = [np.empty(0)]
-    with _fresh_text(engine) as text:
-        scores += _scores(engine, text, ids[:-1], ids[1:])
-    return np.concatenate(scores)
+    return np.concatenate([np.empty(0), *_scores(engine, ids[:-1], ids[1:])])
 
 
 def perplexity(
@@ -93,35 +88,34 @@ def perplexity(
         scored += chunk[half + 1 :]
         if tokenizer.add_bos and tokenizer.bos_id is not None:
             chunk[0] = tokenizer.bos_id
-        with _fresh_text(engine) as cached:
-            for _ in engine.feed(cached, chunk[:half]):
-                pass  # the first half is context only
-            for scores in _scores(engine, cached, chunk[half:-1], chunk[half + 1 :]):
-                nats -= float(scores.sum())
+        for scores in _scores(engine, chunk[:-1], chunk[half + 1 :]):
+            nats -= float(scores.sum())
     if progress is not None:
         progress(end, end)
     n_bytes = sum(len(tokenizer.token_bytes(token)) for token in scored)
     return Perplexity(nats, len(scored), n_bytes, len(ids) // n_ctx)
 
 
-def _scores(
-    engine: Engine, text: CachedText, ids: Sequence[int], targets: Sequence[int]
-) -> Iterator[Doubles]:
-    """Log-probabilities of targets[i] behind ids[i], chunk by chunk: rows of V floats are big."""
+def _scores(engine: Engine, ids: Sequence[int], targets: Sequence[int]) -> Iterator[Doubles]:
+    """Log-probabilities of the targets, which stand behind the last ids, as rows come."""
     done = 0
-    if ids:
-        for rows in engine.feed(text, ids, all_rows=True):
-            yield log_probabilities(rows, targets[done : done + len(rows)])
-            done += len(rows)
+    for rows in _rows(engine, ids, len(ids) - len(targets)):
+        yield log_probabilities(rows, targets[done : done + len(rows)])
+        done += len(rows)
 
 
-@contextmanager
-def _fresh_text(engine: Engine) -> Iterator[CachedText]:
-    text = engine.open(waits=True)
+def _rows(engine: Engine, ids: Sequence[int], rows_from: int) -> Iterator[Floats]:
+    """The rows behind ids[rows_from:], as they come: rows of V floats are big."""
+    if not ids:
+        return
+    request = Request(ids, rows_from=rows_from)
     try:
-        yield text
+        while not request.done:
+            engine.wait([request])
+            yield from request.rows
+            request.rows.clear()
     finally:
-        engine.release(text)
+        engine.cancel(request)
 
 
 def _check_length(engine: Engine, ids: Sequence[int]) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .engine import CachedText, Engine, checked_ids
-from .errors import Busy, ClosedError
+from .engine import CachedText, Engine, Request, checked_ids
+from .errors import Busy, ClosedError, ContextFullError
 from .options import integer
 
 if TYPE_CHECKING:
@@ -48,20 +48,26 @@ class Session:
             return self._prefill(text, ids, all_logits)
 
     def _prefill(self, text: CachedText, ids: Sequence[int], all_logits: bool) -> Floats:
-        tokens = checked_ids(ids, self._engine.network.vocab_size)
-        before = len(text.tokens)
-        logits = np.empty(
-            (len(tokens) if all_logits else 1, self._engine.network.vocab_size), np.float32
-        )
+        network = self._engine.network
+        tokens = checked_ids(ids, network.vocab_size)
+        request = _appending(self._engine, text, tokens)
+        if not all_logits:
+            _extend(self._engine, [request])
+            last: Floats = request.rows[0][0]
+            return last
+        request.rows_from = len(text.tokens)
+        logits = np.empty((len(tokens), network.vocab_size), np.float32)
         done = 0
-        try:
-            for rows in self._engine.feed(text, tokens, all_rows=all_logits):
+
+        def take() -> None:
+            nonlocal done
+            for rows in request.rows:
                 logits[done : done + len(rows)] = rows
                 done += len(rows)
-        except BaseException:
-            del text.tokens[before:]
-            raise
-        return logits if all_logits else logits[0]
+            request.rows.clear()
+
+        _extend(self._engine, [request], take)
+        return logits
 
     def decode(self, token: int) -> Floats:
         """Append one id: its logits (V,)."""
@@ -125,4 +131,37 @@ def decode_batch(engine: Engine, sessions: Sequence[Session], ids: Sequence[int]
     if len({id(session) for session in sessions}) != len(sessions):
         raise ValueError("A session is in the batch twice; fork it to go two ways.")
     with ExitStack() as stack:
-        return engine.decode([stack.enter_context(s._alone()) for s in sessions], tokens)
+        texts = [stack.enter_context(session._alone()) for session in sessions]
+        pairs = zip(texts, tokens, strict=True)
+        requests = [_appending(engine, text, [token]) for text, token in pairs]
+        _extend(engine, requests)
+    return np.concatenate([request.rows[0] for request in requests])
+
+
+def _appending(engine: Engine, text: CachedText, ids: list[int]) -> Request:
+    """A request for the row behind the last of ids; ContextFullError before any compute."""
+    engine.check_open()
+    n_ctx = engine.network.n_ctx
+    if len(text.tokens) + len(ids) > n_ctx:
+        raise ContextFullError(
+            f"{len(text.tokens):,} tokens and {len(ids):,} more exceed the context of "
+            f"{n_ctx:,}. Truncate the session, or load with a larger n_ctx."
+        )
+    n = len(text.tokens) + len(ids)
+    return Request([*text.tokens, *ids], text=text, rows_from=n - 1)
+
+
+def _extend(
+    engine: Engine, requests: list[Request], take: Callable[[], None] = lambda: None
+) -> None:
+    """Compute requests to their ends, and `take` their rows as they come. All grow, or none."""
+    before = [(r.text, len(r.text.tokens)) for r in requests if r.text is not None]
+    try:
+        while waiting := [request for request in requests if not request.done]:
+            engine.wait(waiting)
+            take()
+    except BaseException:
+        with suppress(ClosedError):
+            for text, n in before:
+                engine.truncate(text, n)
+        raise

@@ -1,3 +1,4 @@
+#include "select/chain.h"
 #include "select/select.h"
 
 #include <algorithm>
@@ -63,4 +64,27 @@ TEST(broken_rows_throw) {
   EXPECT_ERROR(ErrorKind::kLogits, argmax(banned));
   EXPECT_ERROR(ErrorKind::kArgument, argmax({}));
   EXPECT_ERROR(ErrorKind::kArgument, top(random_row(3, 1), 0));
+}
+
+TEST(a_batch_of_rows_is_each_alone_and_says_which_has_no_choice) {
+  const std::vector<float> row = random_row(300, 5);
+  std::vector<float> broken = row;
+  broken[7] = kInfinity;
+  const std::pair<std::string, double> hot{"temperature", 1.5};
+  const Chain greedy(1, {}), chain(40, std::span(&hot, 1));
+  const Edits none, edits{{3}, {50.f}, 1.3, 0.5, 0.25};
+  const std::vector<int32_t> recent{3, 9, 9, 120};
+  std::vector<float> edited = row;
+  edits.apply(edited, recent);
+  const Asked asked[] = {{row, &none, &greedy, {}, 0},
+                         {broken, &none, &chain, {}, 0.5},
+                         {row, &edits, &chain, recent, 0.75},
+                         {row, &none, &chain, recent, 0.75}};
+  const std::vector<int32_t> tokens = choose(asked);
+  EXPECT(tokens[0] == argmax(row));
+  EXPECT(tokens[1] == -1);
+  EXPECT(tokens[2] == chain.choose(edited, 0.75));
+  EXPECT(tokens[3] == chain.choose(row, 0.75));
+  const double nine = double(row[9]);
+  EXPECT(edited[9] == float((nine > 0 ? nine / 1.3 : nine * 1.3) - 2 * 0.25 - 0.5));
 }

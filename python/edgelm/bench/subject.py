@@ -97,7 +97,7 @@ Chooser = Callable[["NDArray[np.float32]", "list[int]"], int]
 def chooser(tokenizer: Tokenizer) -> Chooser:
     """Greedy choice from a row of logits (V,), by the sampler that generate() uses."""
     sampler = Sampler(Options(temperature=0), vocab_size=tokenizer.vocab_size)
-    return lambda row, history: sampler.choose(row[: tokenizer.vocab_size], history)
+    return sampler.choose
 
 
 class Subject:
@@ -206,7 +206,7 @@ def describe(file: GgufFile, network: Network, kv_type: str) -> ModelInfo:
         n_weights=n_weights,
         bits_per_weight=8 * n_bytes / n_weights,
         n_layers=network.meta.n_layers,
-        vocab_size=network.vocab_size,
+        vocab_size=network.row_width,
         n_ctx_train=network.meta.n_ctx_train,
         random_weights=bool(file.get(RANDOM_KEY)),
         bytes_per_token=head.n_bytes + sum(int(t.n_bytes * used(t)) for t in layers),
