@@ -172,7 +172,7 @@ TWICE_ROUNDED = [isa for isa in ISAS if isa in ("scalar", "scalar_wide")]
 def test_isas_agree_bit_by_bit(quant, rng):
     """All that sum integers exactly and then floats in one order, with fma or without.
 
-    8-bit activations for Q8_0 and IQ4 are a choice of the wide ones and ARM's; 16-bit ones all have.
+    8-bit activations for Q8_0 and IQ4 are a choice of the wide ones and ARM; 16-bit ones all have.
     9 tokens are enough for the matrix instruction of i8mm, 3 are not.
     """
     rows, x = reference.random_rows(rng, quant, 33, 1024), activations(rng, 9, 1024)

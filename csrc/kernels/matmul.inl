@@ -204,8 +204,8 @@ void fused_tile(const MatmulArgs& args, int first, int t0) {
   });
 }
 
-// Calls tile(t0, T) for all tokens, in tiles of about the same size. Of the sizes between 4 and kTile
-// there are none: each is compiled for every type and form.
+// Calls tile(t0, T) for all tokens, in tiles of about the same size. Of the sizes between 4 and
+// kTile there are none: each is compiled for every type and form.
 template <class Tile>
 EDGELM_INLINE void for_tiles(int n_tokens, const Tile& tile) {
   for (int t = 0; t < n_tokens;) {

@@ -36,9 +36,11 @@ struct Iq4Nl : Affine<iq4_nl, Bits4, 0, kByteStart, false> {
 // sixes of scales, f16 d.
 struct Iq4Xs : KCodes<iq4_xs, Bits4> {
   [[maybe_unused]] static constexpr bool kWholeBytes = true;
-  [[maybe_unused]] static constexpr int kSub = 32, kChain = 8, kOffset = 0, kStart = kByteStart, kMins = 0;
+  [[maybe_unused]] static constexpr int kSub = 32, kChain = 8, kOffset = 0, kStart = kByteStart,
+                                        kMins = 0;
   [[maybe_unused]] static constexpr int kFusedTokens = 64, kStreams = 1;
-  [[maybe_unused]] static constexpr size_t kD = 2 * kSixesBytes, kBytes = kCodeBytes + kD + 2 * kGroupRows;
+  [[maybe_unused]] static constexpr size_t kD = 2 * kSixesBytes,
+                                           kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<8, kMins>;
 
   template <int g, class Line>
