@@ -225,8 +225,10 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], choices=PARTS)
     arguments = parser.parse_args()
     parts = [part for part in PARTS if part not in arguments.without]
-    path = file_of(arguments.shape, lambda step: None)
-    found = replies(path, arguments.rounds, parts)
+    found: dict[str, list[float]] = {}
+    if set(parts) != {"scheduler"}:
+        path = file_of(arguments.shape, lambda step: None)
+        found = replies(path, arguments.rounds, parts)
     if "step" in parts or "arrival" in parts:
         with edgelm.load(path, n_ctx=N_CTX, n_parallel=N_REPLIES) as model:
             if "step" in parts:
