@@ -54,9 +54,8 @@ format: .venv/built .venv/with-lint
 # TSan cannot start where the kernel randomizes addresses widely, hence setarch.
 sanitize: build/address,undefined/edgelm_tests build/thread/edgelm_tests .venv/with-test
 	build/address,undefined/edgelm_tests
-	$(BIN)/python tests/sanitized.py build/address,undefined -q -p no:cacheprovider \
-	  tests/test_hostile_gguf.py tests/test_hostile_models.py tests/test_hostile_vocabularies.py \
-	  tests/test_any_arguments.py
+	$(BIN)/python tests/support/sanitized.py build/address,undefined -q -p no:cacheprovider \
+	  tests/hostile
 	setarch $$(uname -m) -R build/thread/edgelm_tests
 
 build/%/edgelm_tests: .venv/made FORCE

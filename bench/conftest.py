@@ -5,7 +5,7 @@ import sys
 
 def pytest_terminal_summary(terminalreporter, config):
     session = getattr(config, "_benchmarksession", None)
-    kernels = sys.modules.get("kernels")
+    kernels = sys.modules.get("bench.kernels")
     rows = [b.extra_info for b in getattr(session, "benchmarks", ()) if "mac_cycle" in b.extra_info]
     if kernels and rows:
         terminalreporter.section("kernels")

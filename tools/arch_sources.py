@@ -1,4 +1,4 @@
-"""What transformers calls the models of tests/arch_models.py, and how it stores their tensors."""
+"""What transformers calls the models of arch_models.py, and how it stores their tensors."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Write how transformers renders chat templates: tests/golden/chat.json and real_chat.json.
 
 The first holds the texts that our own templates, tests/golden/chat, make of the conversations of
-tests/chat_cases.py; the second only hashes of what real models' templates make of them, which
-tests/llama_cpp_sdist.py fetches. A case that transformers refuses is null. Needs transformers and
-jinja2, not torch, and edgelm for its cache folder only.
+tests/support/chat_cases.py; the second only hashes of what real models' templates make of them,
+which llama_cpp_sdist.py beside it fetches. A case that transformers refuses is null. Needs
+transformers and jinja2, not torch, and edgelm for its cache folder only.
 
     python tools/chat_goldens.py
 """
@@ -19,7 +19,7 @@ from transformers import __version__
 from transformers.utils import chat_template_utils
 
 TESTS = Path(__file__).parent.parent / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(TESTS / "support"))
 from chat_cases import CASES, TODAY, digest  # noqa: E402
 from llama_cpp_sdist import REQUIREMENT, templates  # noqa: E402
 

@@ -4,9 +4,9 @@ Needs torch, transformers, gguf and cyllama, so it is run by hand, never by CI:
 
     python -m venv goldens && goldens/bin/pip install torch transformers gguf
     goldens/bin/pip install --no-deps cyllama
-    PYTHONPATH=tests goldens/bin/python tools/make_arch_goldens.py [NAME ...]
+    PYTHONPATH=tests/support goldens/bin/python tools/make_arch_goldens.py [NAME ...]
 
-For every model of tests/arch_models.py it holds
+For every model of tests/support/arch_models.py it holds
   logits          (T, V) float32, transformers' own class in float32 with the same weights
   llama_cpp_rms   how far llama.cpp is from them on the float32 file, as rms error / rms
 and for each of the files that llama.cpp's quantizer makes of it, Q8_0, Q4_K_M and Q3_K_M

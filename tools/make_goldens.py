@@ -21,7 +21,7 @@ import numpy as np
 from oracles import LlamaCpp, kl, log_softmax, quantize, transformers_logits
 
 TESTS = Path(__file__).parent.parent / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(TESTS / "support"))
 import goldens  # noqa: E402
 
 N_POSITIONS = 1024

@@ -5,7 +5,7 @@ dequantized weights, and NAME-TURN-llama_cpp_error how far llama.cpp is from
 them on the file itself.
 Wants what make_arch_goldens.py wants, and xllamacpp, whose quantizers write the files:
 
-    PYTHONPATH=tests goldens/bin/python tools/make_mix_goldens.py
+    PYTHONPATH=tests/support goldens/bin/python tools/make_mix_goldens.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write tests/golden/tokenizers.json: small vocabularies of every family, and others' ids of texts.
 
-Each vocabulary is made of edgelm/bench/prose.txt and the strings of tests/tokenizer_texts.py. The
+Each vocabulary is made of edgelm/bench/prose.txt and the strings of tests' tokenizer_texts.py. The
 ids under "ids" come from the library that a model's own tokenizer is (PyPI `tokenizers`,
 `sentencepiece`); those under "llama.cpp" are llama.cpp's (`xllamacpp`, through its C interface)
 from the same GGUF file, where they differ.
@@ -24,7 +24,7 @@ import sentencepiece
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 TESTS = Path(__file__).parent.parent / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(TESTS / "support"))
 from llama_cpp_vocab import LlamaCppVocab  # noqa: E402
 from tokenizer_texts import texts  # noqa: E402
 from vocabularies import write_vocabulary  # noqa: E402

@@ -1,7 +1,7 @@
 """Write csrc/tokenize/unicode_categories.inc: the general category of every code point, as runs.
 
 The source is the `regex` package (its Unicode version follows its release), so that the C++
-pre-tokenizer splits as `regex` does; tests/test_pretokenizers.py compares the two. Control
+pre-tokenizer splits as `regex` does; tests/text/test_pretokenizers.py compares the two. Control
 characters that are white space get a category of their own ("Cw"): \\s is a set of categories.
 
     python tools/unicode_categories.py > csrc/tokenize/unicode_categories.inc

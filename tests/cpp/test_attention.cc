@@ -1,5 +1,5 @@
 // Attention at exact buffer sizes, so that a sanitizer sees any step outside. Results are checked
-// against NumPy in tests/test_attention.py.
+// against NumPy in tests/kernels/test_attention.py.
 #include <cmath>
 #include <memory>
 #include <new>

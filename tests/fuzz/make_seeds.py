@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "python" / "edgelm")]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "python" / "edgelm")]
 
 import pretokenizers  # noqa: E402  (alone, without the extension)
 
-from hostile import gguf_bytes as g  # noqa: E402
+import gguf_bytes as g  # noqa: E402
 from tokenizer_texts import PIECES, texts  # noqa: E402
 
 PATTERNS = sorted({p for pre in pretokenizers.PRETOKENIZERS.values() for p in pre.patterns})

@@ -8,9 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tools/arm64/environment.sh
 scope=$1
-tests=(tests/test_kernels.py tests/test_attention.py tests/test_vector.py)
+tests=(tests/kernels/test_kernels.py tests/kernels/test_attention.py tests/kernels/test_vector.py)
 if [ "$scope" = whole ]; then
-  tests+=(tests/test_dispatch.py tests/test_bitwise.py)
+  tests+=(tests/kernels/test_dispatch.py tests/plan/test_bitwise.py)
   selection=()
 else
   selection=(-k "not 40x4352 and not large_matrix and not 16-128")

@@ -19,7 +19,7 @@ from edgelm import hub
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 import llama_cpp_sdist  # noqa: E402
 
 CACHE = hub.cache_folder() / "predict"

@@ -17,7 +17,7 @@ from edgelm.options import Options
 from edgelm.samplers import Sampler, token_logprob
 
 CHAIN = _core.chain_names()
-GOLDENS = json.loads((Path(__file__).parent / "golden" / "samplers.json").read_text())
+GOLDENS = json.loads((Path(__file__).parents[1] / "golden" / "samplers.json").read_text())
 
 
 def kept(case, chain=CHAIN):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FOLDER = Path(__file__).parent / "golden"
-PROSE = Path(__file__).parent.parent / "python" / "edgelm" / "bench" / "prose.txt"
+FOLDER = Path(__file__).parents[1] / "golden"
+PROSE = Path(__file__).parents[2] / "python" / "edgelm" / "bench" / "prose.txt"
 N_TOP = 128
 
 Floats = NDArray[np.float32]

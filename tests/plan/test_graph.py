@@ -12,7 +12,7 @@ from edgelm import _core
 from edgelm.graph import Graph, Value
 from edgelm.reference import Reference, first_difference, weights_by_name
 
-OPS_DEF = Path(__file__).parents[1] / "csrc" / "plan" / "ops.def"
+OPS_DEF = Path(__file__).parents[2] / "csrc" / "plan" / "ops.def"
 D, HEADS, C, F, EXPERTS, VOCAB = 96, 4, 24, 80, 6, 50
 
 

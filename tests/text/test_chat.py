@@ -24,7 +24,7 @@ from edgelm.chat import ChatTemplate, meter, sandbox
 from edgelm.errors import TemplateError
 from llama_cpp_sdist import templates
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 RENDERS: dict[str, dict[str, str | None]] = json.loads((GOLDEN / "chat.json").read_text())[
     "renders"
 ]

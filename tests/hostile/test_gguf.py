@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgelm._core import GgufFile
 from edgelm.errors import EdgelmError, ModelFormatError, UnsupportedModelError
-from hostile.gguf_bytes import (
+from gguf_bytes import (
     ARRAY,
     BOOL,
     F32,

@@ -13,10 +13,10 @@ import pytest
 
 import edgelm
 import edgelm.model
+import gguf_bytes as g
 from arch_models import MODELS
 from edgelm.errors import EdgelmError, ModelFormatError
-from hostile import gguf_bytes as g
-from hostile.gguf_parts import GgufParts
+from gguf_parts import GgufParts
 from tiny_models import TinyLlama
 
 TEMPLATE = {"tokenizer.chat_template": "{{ messages[0]['content'] }}"}

@@ -15,46 +15,12 @@ import numpy as np
 import pytest
 
 from edgelm import _core
-from edgelm.arch import build
 from edgelm.errors import Busy, CacheFullError
-from edgelm.gguf import open_gguf
-from edgelm.graph import Graph, KvCache, Plan
-from edgelm.meta import Meta
-from edgelm.weights import Weights
+from edgelm.graph import Graph, Plan
+from plans import SUPPORT, all_logits, cache_of, compiled, run
 from tiny_models import TinyLlama
 
 N_TOKENS, VOCAB = 70, 260
-
-
-def compiled(path: Path, n_threads: int = 2, n_batch: int = 128) -> Plan:
-    file = open_gguf(path)
-    graph = Graph()
-    graph.output("logits", build(graph, Meta(file), Weights(file, graph)))
-    return graph.compile(n_batch=n_batch, max_rows=n_batch, n_threads=n_threads)
-
-
-def cache_of(plan: Plan, n_parallel: int = 4) -> KvCache:
-    return plan.kv_cache(n_ctx=256, n_parallel=n_parallel, kv_type="f16")
-
-
-def run(plan, cache, ids, sequences, wanted=None, **options):
-    """All logits of ids, each after what its sequence holds."""
-    lengths = {s: cache.length(s) for s in set(sequences.tolist())}
-    positions = np.empty_like(ids)
-    for i, s in enumerate(sequences.tolist()):
-        positions[i], lengths[s] = lengths[s], lengths[s] + 1
-    wanted = np.arange(len(ids), dtype=np.int32) if wanted is None else wanted
-    results = plan.run(cache, ids, positions, sequences, wanted, **options)
-    return None if results is None else results["logits"]
-
-
-def all_logits(plan: Plan, ids: np.ndarray, chunk: int) -> np.ndarray:
-    cache = cache_of(plan)
-    sequence = cache.create()
-    parts = [ids[i : i + chunk] for i in range(0, len(ids), chunk)]
-    return np.concatenate(
-        [run(plan, cache, part, np.full(len(part), sequence, np.int32)) for part in parts]
-    )
 
 
 @pytest.fixture(scope="module")
@@ -377,9 +343,9 @@ def test_running_allocates_nothing(tmp_path):
     script = f"""
         import resource, sys
         import numpy as np
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(SUPPORT)!r})
         from pathlib import Path
-        from test_plan import cache_of, compiled, run
+        from plans import cache_of, compiled, run
         plan = compiled(Path(sys.argv[1]))
         cache = cache_of(plan)
         owner = np.array([cache.create()], np.int32)

@@ -14,7 +14,7 @@ from gguf.constants import GGML_QUANT_SIZES
 
 from edgelm.errors import ModelFormatError, UnsupportedModelError
 from edgelm.gguf import open_gguf
-from hostile.gguf_bytes import STRING, U32, Gguf, array, number, string, tensor, value
+from gguf_bytes import STRING, U32, Gguf, array, number, string, tensor, value
 
 KNOWN = {
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1",

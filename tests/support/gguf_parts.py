@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from hostile import gguf_bytes as g
+import gguf_bytes as g
 
 _SIZES = {kind: struct.calcsize("<" + code) for kind, code in g._FORMATS.items()}
 

@@ -21,7 +21,7 @@ import pytest
 
 import edgelm
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 PROSE = (TESTS.parent / "python" / "edgelm" / "bench" / "prose.txt").read_text()
 PERPLEXITY = json.loads((TESTS / "golden" / "smollm2_perplexity.json").read_text())
 FRANCE = "The capital of France is"

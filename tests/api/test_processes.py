@@ -1,6 +1,6 @@
 """Processes and signals on the real model: forks, Ctrl-C at any moment, exits, closing.
 
-tests/test_api_smollm2.py has the eight threads, a Ctrl-C within one process, and the open stream.
+tests/api/test_smollm2.py has the eight threads, a Ctrl-C within one process, and the open stream.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STARTED = "EDGELM_SANITIZED"
 OPTIONS = {
     # Python never frees some of its memory; a size that no machine has must be a bad_alloc.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgelm.graph import Plan
-from test_plan import all_logits, cache_of, compiled, run
+from plans import SUPPORT, all_logits, cache_of, compiled, run
 from tiny_models import TinyLlama
 
 N_PROMPT, N_TOKENS = 40, 70
@@ -74,10 +74,10 @@ def test_two_threads_on_one_cpu_give_the_same_bits(wide, ids, tmp_path):
     script = f"""
         import os, sys
         os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(SUPPORT)!r})
         import numpy as np
         from pathlib import Path
-        from test_plan import all_logits, compiled
+        from plans import all_logits, compiled
         plan = compiled(Path(sys.argv[1]), 2)
         ids = np.load(sys.argv[2])
         np.save(sys.argv[3], np.stack([all_logits(plan, ids, chunk) for chunk in (1, 64)]))

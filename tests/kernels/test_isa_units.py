@@ -10,7 +10,7 @@ import pytest
 
 from edgelm import _core as core
 
-SCRIPT = Path(__file__).parent.parent / "cmake" / "check_units.cmake"
+SCRIPT = Path(__file__).parents[2] / "cmake" / "check_units.cmake"
 UNIT = 'extern "C" void edgelm_test_unit() {}\n'
 
 

@@ -20,7 +20,7 @@ from edgelm.cli.terminal import ProgressBar, printable, size, take_any_text
 from edgelm.graph import Graph, KvLayer
 from edgelm.hub import Step
 from edgelm.options import Options
-from hostile.gguf_bytes import STRING, U32, Gguf, array, string, tensor, value
+from gguf_bytes import STRING, U32, Gguf, array, string, tensor, value
 from http_server import Server
 from tiny_models import TinyLlama
 
