@@ -108,6 +108,7 @@ def test_a_child_of_a_busy_model_can_load_its_own(model, smollm2_path):
 
 SCRIPT = """
 import sys, edgelm
+edgelm.load  # imports the rest: importlib's own callbacks swallow an interrupt
 print("begin", flush=True)
 model = edgelm.load(sys.argv[1], n_ctx=2048)
 while True:
