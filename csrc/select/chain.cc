@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/error.h"
 #include "select/select.h"
@@ -12,11 +11,13 @@ namespace edgelm {
 namespace {
 
 // The odds exp(logit - the largest), summed in order.
-double total(std::span<const double> logits) {
+double listed_odds(std::span<const double> logits) {
   double sum = 0;
   for (const double logit : logits) sum += std::exp(logit - logits[0]);
   return sum;
 }
+
+double odds(const Candidates& c) { return listed_odds(c.logits) + c.rest.odds; }
 
 // The first of the odds' cumulative sums for which `passes`; at most the last.
 template <class Passes>
@@ -29,57 +30,57 @@ size_t first_sum(std::span<const double> logits, Passes passes) {
   return logits.size() - 1;
 }
 
-void keep_first(Candidates& c, size_t n) {
-  c.ids.resize(n);
-  c.logits.resize(n);
+void keep(Candidates& c, size_t first, size_t end) {
+  const auto cut = [&](auto& list) {
+    list.erase(list.begin() + ptrdiff_t(end), list.end());
+    list.erase(list.begin(), list.begin() + ptrdiff_t(first));
+  };
+  cut(c.ids);
+  cut(c.logits);
+  c.rest = {};
 }
 
 // Keeps the most typical tokens, to a mass above p; typical is a surprise -log(prob) near the
-// entropy. Source: arXiv:2202.00666.
+// entropy. They lie side by side. Source: arXiv:2202.00666.
 void typical_p(Candidates& c, double p) {
-  if (p >= 1) return;
   const size_t n = c.ids.size();
-  const double sum = total(c.logits);
-  std::vector<double> prob(n), distance(n);
-  double entropy = 0;
+  double sum = c.rest.odds, weighted = c.rest.weighted;
+  std::vector<double> each(n);
   for (size_t i = 0; i < n; ++i) {
-    prob[i] = std::exp(c.logits[i] - c.logits[0]) / sum;
-    distance[i] = -std::log(std::max(prob[i], std::numeric_limits<double>::min()));
-    entropy += prob[i] * distance[i];
+    const double x = c.logits[i] - c.logits[0];
+    each[i] = std::exp(x);
+    sum += each[i];
+    weighted += each[i] * x;
   }
-  for (double& d : distance) d = std::abs(d - entropy);
-  std::vector<size_t> order(n);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return distance[a] != distance[b] ? distance[a] < distance[b] : a < b;
-  });
+  // surprise - entropy = log(sum) - x - (log(sum) - weighted / sum)
+  const auto distance = [&](size_t i) {
+    return std::abs(weighted / sum - (c.logits[i] - c.logits[0]));
+  };
+  const double centre = c.logits[0] + weighted / sum;
+  size_t end = size_t(std::partition_point(c.logits.begin(), c.logits.end(),
+                                           [&](double logit) { return logit >= centre; }) -
+                      c.logits.begin());
+  size_t first = end;
   double mass = 0;
-  size_t kept = 0;
-  do mass += prob[order[kept++]];
-  while (kept < n && mass <= p);
-  order.resize(kept);
-  std::sort(order.begin(), order.end());
-  for (size_t i = 0; i < kept; ++i) {
-    c.ids[i] = c.ids[order[i]];
-    c.logits[i] = c.logits[order[i]];
-  }
-  keep_first(c, kept);
+  do {
+    const bool up = end == n || (first > 0 && distance(first - 1) <= distance(end));
+    mass += each[up ? --first : end++];
+  } while ((first > 0 || end < n) && mass <= p * sum);
+  keep(c, first, end);
 }
 
 // Keeps the fewest likeliest tokens whose mass is at least p. Source: arXiv:1904.09751.
 void top_p(Candidates& c, double p) {
-  if (p >= 1) return;
-  const double mass = p * total(c.logits);
-  keep_first(c, first_sum(c.logits, [&](double sum) { return sum >= mass; }) + 1);
+  const double mass = p * odds(c);
+  keep(c, 0, first_sum(c.logits, [&](double sum) { return sum >= mass; }) + 1);
 }
 
 // Keeps tokens at least p times as likely as the best. Source: arXiv:2407.01082.
 void min_p(Candidates& c, double p) {
-  if (p <= 0) return;
   const double least = c.logits[0] + std::log(p);
   const auto below = std::partition_point(c.logits.begin() + 1, c.logits.end(),
                                           [&](double logit) { return logit >= least; });
-  keep_first(c, static_cast<size_t>(below - c.logits.begin()));
+  keep(c, 0, static_cast<size_t>(below - c.logits.begin()));
 }
 
 // Divides the logits by t > 0: below 1 the likely get likelier. The largest becomes 0, so that a
@@ -89,19 +90,59 @@ void temperature(Candidates& c, double t) {
   for (double& logit : c.logits) logit = (logit - largest) / t;
 }
 
+}  // namespace
+
 struct Sampler {
   const char* name;
+  bool (*idle)(double value);  // it changes nothing
   void (*apply)(Candidates& candidates, double value);
+  // A logit from which upwards it needs the row's tokens; null: it needs no fewer than come.
+  float (*bound)(const Spread& spread, double value);
 };
 
+namespace {
+
 constexpr Sampler kSamplers[] = {
-    {"typical_p", typical_p}, {"top_p", top_p}, {"min_p", min_p}, {"temperature", temperature}};
+    {"typical_p", [](double p) { return p >= 1; }, typical_p,
+     [](const Spread& spread, double p) { return spread.bound_of_typical(p); }},
+    {"top_p", [](double p) { return p >= 1; }, top_p,
+     [](const Spread& spread, double p) { return spread.bound_of_share(p); }},
+    {"min_p", [](double p) { return p <= 0; }, min_p,
+     [](const Spread& spread, double p) {
+       const float largest = spread.largest();
+       return std::min(largest, largest + std::log(static_cast<float>(p)) - 1e-3F);
+     }},
+    {"temperature", [](double t) { return t == 1; }, temperature, nullptr}};
 
 const Sampler& sampler_named(const std::string& name) {
   for (const Sampler& sampler : kSamplers) {
     if (name == sampler.name) return sampler;
   }
   fail(ErrorKind::kArgument, "unknown sampler ", name);
+}
+
+Candidates listed(const std::vector<Candidate>& best) {
+  Candidates c;
+  for (const Candidate& one : best) {
+    c.ids.push_back(one.id);
+    c.logits.push_back(static_cast<double>(one.logit));
+  }
+  return c;
+}
+
+// The tokens from a bound upwards, and what the others count.
+Candidates listed(std::span<const float> row, const Spread& spread, float bound) {
+  Candidates c = listed(at_least(row, bound));
+  double sum = 0, weighted = 0;
+  for (const double logit : c.logits) {
+    const double x = logit - c.logits[0], e = std::exp(x);
+    sum += e;
+    weighted += e * x;
+  }
+  if (c.ids.size() < row.size()) {
+    c.rest = {std::max(0.0, spread.odds() - sum), std::min(0.0, spread.weighted() - weighted)};
+  }
+  return c;
 }
 
 }  // namespace
@@ -114,23 +155,38 @@ std::vector<std::string> chain_names() {
 
 Chain::Chain(size_t top_k, std::span<const std::pair<std::string, double>> samplers)
     : top_k_(top_k) {
-  for (const auto& [name, value] : samplers) steps_.emplace_back(sampler_named(name).apply, value);
+  for (const auto& [name, value] : samplers) {
+    const Sampler& sampler = sampler_named(name);
+    if (!sampler.idle(value)) steps_.emplace_back(&sampler, value);
+  }
 }
 
-Candidates Chain::candidates(std::span<const float> row) const {
-  Candidates c;
-  for (const Candidate& best : top(row, top_k_ == 0 ? row.size() : top_k_)) {
-    c.ids.push_back(best.id);
-    c.logits.push_back(static_cast<double>(best.logit));
+Candidates Chain::candidates(std::span<const float> row) const { return left_for(row, 1); }
+
+Candidates Chain::left_for(std::span<const float> row, double u) const {
+  if (top_k_ != 0) return applied(listed(top(row, top_k_)));
+  if (!steps_.empty() && steps_[0].first->bound != nullptr) {
+    const auto [sampler, value] = steps_[0];
+    const Spread spread(row);
+    return applied(listed(row, spread, sampler->bound(spread, value)));
   }
-  for (const auto& [apply, value] : steps_) apply(c, value);
+  if (u >= 1) return applied(listed(at_least(row, -std::numeric_limits<float>::infinity())));
+  const double t = steps_.empty() ? 1 : steps_[0].second;  // a temperature
+  const Spread spread(row, t > 0 ? static_cast<float>(std::clamp(1 / t, 1e-6, 1e6)) : 1);
+  Candidates c = applied(listed(at_least(row, spread.bound_of_share(u))));
+  if (c.ids.size() < row.size()) c.rest.odds = std::max(0.0, spread.odds() - odds(c));
+  return c;
+}
+
+Candidates Chain::applied(Candidates c) const {
+  for (const auto& [sampler, value] : steps_) sampler->apply(c, value);
   return c;
 }
 
 int32_t Chain::choose(std::span<const float> row, double u) const {
   if (top_k_ == 1) return argmax(row);  // whatever the samplers do, they keep one
-  const Candidates c = candidates(row);
-  const double mass = u * total(c.logits);
+  const Candidates c = left_for(row, u);
+  const double mass = u * odds(c);
   return c.ids[first_sum(c.logits, [&](double sum) { return sum > mass; })];
 }
 

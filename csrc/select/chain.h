@@ -16,7 +16,14 @@ namespace edgelm {
 struct Candidates {
   std::vector<int32_t> ids;
   std::vector<double> logits;
+  // What is not listed, as it cannot be chosen but counts in the shares of what can: the sums of
+  // odds = exp(logit - the largest) and of odds * log(odds).
+  struct Rest {
+    double odds = 0, weighted = 0;
+  } rest{};
 };
+
+struct Sampler;
 
 // The samplers that a Chain may hold, in llama.cpp's order.
 std::vector<std::string> chain_names();
@@ -35,8 +42,12 @@ class Chain {
   int32_t choose(std::span<const float> row, double u) const;
 
  private:
+  // What is left of the row, of which only a cumulative probability up to u need be listed.
+  Candidates left_for(std::span<const float> row, double u) const;
+  Candidates applied(Candidates c) const;
+
   size_t top_k_;
-  std::vector<std::pair<void (*)(Candidates&, double), double>> steps_;
+  std::vector<std::pair<const Sampler*, double>> steps_;
 };
 
 // A row of logits (V,) that a token is to be chosen from, by one request's rules.

@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kBlock = 128;
 constexpr size_t kAhead = 8 * kBlock;  // what is fetched while a block is read
+constexpr double kSlack = 1e-6;        // of a share, for what a sum of floats may lack
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Four lanes of any processor, in the vector types that GCC and clang share.
@@ -124,6 +125,41 @@ void sort_descending(std::vector<uint64_t>& ranks) {
   }
 }
 
+// Of each block.
+std::vector<float> block_maxima(std::span<const float> row) {
+  std::vector<float> maxima;
+  maxima.reserve(row.size() / kBlock + 1);
+  for_each_max(row, [&](size_t, float max) { maxima.push_back(max); });
+  return maxima;
+}
+
+// Of the tokens from `bound` upwards, without banned ones.
+std::vector<uint64_t> ranks_of(std::span<const float> row, const std::vector<float>& maxima,
+                               float bound) {
+  std::vector<uint64_t> ranks;
+  for (size_t block = 0; block < maxima.size(); ++block) {
+    if (maxima[block] < bound) continue;
+    const size_t first = block * kBlock, end = std::min(first + kBlock, row.size());
+    for (size_t i = first; i < end; ++i) {
+      if (row[i] >= bound && row[i] > -kInfinity) ranks.push_back(rank(row[i], i));
+    }
+  }
+  return ranks;
+}
+
+// The first n, at most.
+std::vector<Candidate> sorted_ranks(std::vector<uint64_t> ranks, size_t n) {
+  n = std::min(n, ranks.size());
+  if (n == ranks.size()) {
+    sort_descending(ranks);
+  } else {
+    std::partial_sort(ranks.begin(), ranks.begin() + ptrdiff_t(n), ranks.end(), std::greater<>());
+  }
+  std::vector<Candidate> out(n);
+  std::transform(ranks.begin(), ranks.begin() + ptrdiff_t(n), out.begin(), from_rank);
+  return out;
+}
+
 // exp(x) for x <= 0, relative error 2e-7. Below -87, where exp leaves the normal floats, it stays
 // at exp(-87). Coefficients: Cephes' expf.
 inline Float4 exp_nonpositive(Float4 x) {
@@ -162,9 +198,7 @@ int32_t argmax(std::span<const float> row) {
 std::vector<Candidate> top(std::span<const float> row, size_t k) {
   check(k > 0, "top: k must be at least 1");
   k = std::min(k, row.size());
-  std::vector<float> maxima;
-  maxima.reserve(row.size() / kBlock + 1);
-  for_each_max(row, [&](size_t, float max) { maxima.push_back(max); });
+  const std::vector<float> maxima = block_maxima(row);
   // The k-th largest block maximum bounds the k-th largest logit from below, so only the blocks
   // that reach it are read again.
   float bound = -kInfinity;
@@ -174,24 +208,59 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
                      std::greater<>());
     bound = sorted[k - 1];
   }
-  std::vector<uint64_t> best;
-  best.reserve(k <= maxima.size() ? 4 * k : row.size());
-  for (size_t block = 0; block < maxima.size(); ++block) {
-    if (maxima[block] < bound) continue;
-    const size_t first = block * kBlock, end = std::min(first + kBlock, row.size());
-    for (size_t i = first; i < end; ++i) {
-      if (row[i] >= bound && row[i] > -kInfinity) best.push_back(rank(row[i], i));
+  return sorted_ranks(ranks_of(row, maxima, bound), k);
+}
+
+std::vector<Candidate> at_least(std::span<const float> row, float bound) {
+  return sorted_ranks(ranks_of(row, block_maxima(row), bound), row.size());
+}
+
+Spread::Spread(std::span<const float> row, float scale) : scale_(scale), largest_(-kInfinity) {
+  for_each_max(row, [&](size_t, float max) { largest_ = std::max(largest_, max); });
+  // A histogram for each lane: neighbours often fall into one bin, and would wait for each other.
+  std::array<std::array<double, 4>, kBins> odds{};
+  for_each_block(row, [&](size_t, const float* block) {
+    Float4 weighted = {};
+    for (size_t i = 0; i < kBlock; i += 4) {
+      Float4 x = (load(block + i) - largest_) * scale_;
+      x = x < -87.0f ? all(-87.0f) : x;
+      const Float4 e = exp_nonpositive(x);
+      weighted += e * x;
+      const Int4 bin = __builtin_convertvector(x * -float(kBinsPerNat), Int4);
+      for (size_t lane = 0; lane < 4; ++lane) {
+        odds[size_t(std::min(bin[lane], kBins - 1))][lane] += double(e[lane]);
+      }
     }
+    weighted_ +=
+        double(weighted[0]) + double(weighted[1]) + double(weighted[2]) + double(weighted[3]);
+  });
+  for (size_t bin = 0; bin < kBins; ++bin) {
+    cumulated_[bin + 1] =
+        cumulated_[bin] + odds[bin][0] + odds[bin][1] + odds[bin][2] + odds[bin][3];
   }
-  const size_t n = std::min(k, best.size());
-  if (n == best.size()) {
-    sort_descending(best);
-  } else {
-    std::partial_sort(best.begin(), best.begin() + ptrdiff_t(n), best.end(), std::greater<>());
+}
+
+float Spread::bound(int bins) const {
+  if (bins >= kBins) return -kInfinity;
+  return largest_ - (float(bins) + 0.5f) / (float(kBinsPerNat) * scale_);  // 0.5: for rounding
+}
+
+float Spread::bound_of_share(double share) const {
+  const double least = share * odds() * (1 + kSlack);
+  const auto reached = std::lower_bound(cumulated_.begin(), cumulated_.end(), least);
+  return bound(static_cast<int>(reached - cumulated_.begin()));
+}
+
+float Spread::bound_of_typical(double p) const {
+  const double least = p * odds() * (1 + kSlack);
+  const double centre = -weighted_ / odds() * kBinsPerNat;  // in bins below the largest
+  for (int radius = 1;; ++radius) {
+    const int first = std::max(0, static_cast<int>(std::ceil(centre - radius)));
+    const int end = static_cast<int>(centre + radius);
+    if (end >= kBins) return -kInfinity;
+    const auto at = [&](int bin) { return cumulated_[static_cast<size_t>(bin)]; };
+    if (end > first && at(end) - at(first) > least) return bound(end);
   }
-  std::vector<Candidate> out(n);
-  std::transform(best.begin(), best.begin() + ptrdiff_t(n), out.begin(), from_rank);
-  return out;
 }
 
 double log_sum_exp(std::span<const float> row) {

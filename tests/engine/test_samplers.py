@@ -95,6 +95,70 @@ def test_draw_inverts_the_cumulative_probability(u, token):
     assert _core.Chain(0, []).choose(three_tokens(), u) == token
 
 
+def whole_vocabulary(spread, size=20_000):
+    """Logits with some banned, some equal, and 50 far above a crowd."""
+    random = np.random.default_rng(8)
+    row = random.normal(-5, spread, size).astype(np.float32)
+    row[random.integers(0, size, 50)] += 9
+    row[random.integers(0, size, 99)] = -np.inf
+    row[-200:] = row[:200]
+    return row
+
+
+def in_float64(row, sampler, value):
+    """Ids that a sampler keeps of all and their probabilities, best first, by NumPy."""
+    ids = np.argsort(-row, kind="stable")[: np.isfinite(row).sum()]
+    x = row[ids].astype(np.float64)
+    if sampler == "temperature":
+        x = x / value
+    p = np.exp(x - x[0])
+    p /= p.sum()
+    if sampler == "typical_p":
+        distance = np.abs(-np.log(p) + (p * np.log(p)).sum())
+        order = np.argsort(distance, kind="stable")
+        n = np.searchsorted(np.cumsum(p[order]), value, side="right") + 1
+        keep = np.sort(order[:n])
+    elif sampler == "top_p":
+        keep = np.arange(np.searchsorted(np.cumsum(p), value) + 1)
+    elif sampler == "min_p":
+        keep = np.flatnonzero(p >= value * p[0])
+    else:
+        keep = np.arange(len(p))
+    return ids[keep], p[keep] / p[keep].sum()
+
+
+WHOLE = [
+    *(("typical_p", p) for p in (0.01, 0.5, 0.95)),
+    *(("top_p", p) for p in (0.01, 0.5, 0.95, 0.999)),
+    *(("min_p", p) for p in (0.5, 0.05, 1e-4)),
+    *(("temperature", t) for t in (0.01, 0.7, 1, 3, 100)),
+]
+
+
+@pytest.mark.parametrize("spread", [0.1, 1, 3, 10])
+@pytest.mark.parametrize(("sampler", "value"), WHOLE)
+def test_the_whole_vocabulary_by_its_spread_is_as_in_float64(sampler, value, spread):
+    """Tokens that cannot matter are never listed; the rest counts in the shares all the same."""
+    row = whole_vocabulary(spread)
+    chain = _core.Chain(0, [(sampler, value)])
+    expected, probabilities = in_float64(row, sampler, value)
+    assert chain.candidates(row)[0].tolist() == expected.tolist()
+    cumulated = np.cumsum(probabilities)
+    for u in (0, 0.1, 0.5, 0.9, 0.999, 1 - 1e-6):
+        at = np.flatnonzero(expected == chain.choose(row, u))[0]
+        assert cumulated[at] > u - 1e-6
+        assert at == 0 or cumulated[at - 1] < u + 1e-6
+
+
+def test_the_float64_oracle_notices_a_rest_that_is_left_out():
+    row = whole_vocabulary(3)
+    few = np.sort(row)[-2000]  # seeded: as if the others had no part in the shares
+    alone = np.where(row >= few, row, -np.inf)
+    for sampler in ("typical_p", "top_p"):
+        kept = [in_float64(logits, sampler, 0.9)[0].tolist() for logits in (row, alone)]
+        assert kept[0] != kept[1]
+
+
 def sequence(seed, n=20, **options):
     random = np.random.default_rng(5)
     sampler = Sampler(Options(seed=seed, **options), vocab_size=500)
