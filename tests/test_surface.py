@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -22,7 +23,13 @@ PUBLIC = {
     "Session",
     "Stream",
     "Generation",
+    "Usage",
+    "Timings",
+    "TokenLogprob",
     "Perplexity",
+    "Options",
+    "models",
+    "KnownModel",
     "__version__",
     "EdgelmError",
     "ModelFormatError",
@@ -73,6 +80,33 @@ def undocumented(names: set[str], module: Any) -> list[str]:
 
 def test_public_names_have_docstrings() -> None:
     assert not undocumented(PUBLIC - {"__version__"}, edgelm)
+
+
+OURS = {
+    cls.__name__
+    for module in ("api", "generate", "known", "options", "samplers", "scoring", "session")
+    for cls in vars(importlib.import_module(f"edgelm.{module}")).values()
+    if inspect.isclass(cls) and cls.__module__.startswith("edgelm.")
+}
+
+
+def types_of(thing: Any) -> list[str]:
+    """Annotations of what a function returns; of a class's fields, properties and functions."""
+    if not inspect.isclass(thing):
+        return [str(thing.__annotations__["return"])]
+    members = documented_members(thing).values()
+    functions = [member.fget if isinstance(member, property) else member for member in members]
+    returned = [getattr(f, "__annotations__", {}).get("return") for f in functions]
+    return [str(t) for t in (*getattr(thing, "__annotations__", {}).values(), *returned)]
+
+
+def test_what_comes_back_is_public() -> None:
+    found, left = set[str](), [edgelm.load, edgelm.models, edgelm.Model]
+    while left:
+        named = set(re.findall(r"\b[A-Z]\w+", " ".join(types_of(left.pop())))) & OURS
+        left += [getattr(edgelm, name) for name in named - found]  # AttributeError: not public
+        found |= named
+    assert {"Generation", "Stream", "Usage", "Timings", "TokenLogprob", "KnownModel"} <= found
 
 
 def test_every_error_is_public() -> None:

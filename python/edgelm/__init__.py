@@ -19,7 +19,10 @@ if TYPE_CHECKING:
         TemplateError,
         UnsupportedModelError,
     )
-    from .generate import Generation, Stream
+    from .generate import Generation, Stream, Timings, Usage
+    from .known import KnownModel, models
+    from .options import Options
+    from .samplers import TokenLogprob
     from .scoring import Perplexity
     from .session import Session
 
@@ -33,16 +36,22 @@ __all__ = [
     "DownloadError",
     "EdgelmError",
     "Generation",
+    "KnownModel",
     "LogitsError",
     "Model",
     "ModelFormatError",
+    "Options",
     "Perplexity",
     "Session",
     "Stream",
     "TemplateError",
+    "Timings",
+    "TokenLogprob",
     "UnsupportedModelError",
+    "Usage",
     "__version__",
     "load",
+    "models",
 ]
 
 _HOMES = {
@@ -50,6 +59,12 @@ _HOMES = {
     "Model": "api",
     "Generation": "generate",
     "Stream": "generate",
+    "Timings": "generate",
+    "Usage": "generate",
+    "KnownModel": "known",
+    "models": "known",
+    "Options": "options",
+    "TokenLogprob": "samplers",
     "Perplexity": "scoring",
     "Session": "session",
 }

@@ -7,15 +7,12 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsIndex, overload
 
 from . import scoring
 from .about import About
-from .chat import ChatTemplate
 from .engine import Engine, checked_ids
-from .errors import ContextFullError, TemplateError
+from .errors import ContextFullError
 from .generate import SHARED, Generation, Reply, Stream, finish, wait, wait_async
 from .hub import resolve
 from .model import KV_TYPES, Network, open_network
@@ -28,17 +25,20 @@ from .options import (
     suggests_names,
     takes_options,
 )
+from .prompts import ChatTemplates, are_several, ids_of
 from .scoring import Perplexity
 from .session import Session, decode_batch
 from .weights import EXACT
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Unpack
 
+    from .prompts import Messages, Prompt, Prompts
+
     Floats = NDArray[np.float32]
-    Prompt = str | Sequence[int]
-    Prompts = Sequence[str] | Sequence[Sequence[int]]
+    Tools = Sequence[Mapping[str, Any]]
 
 
 @suggests_names
@@ -106,8 +106,8 @@ def load(
 class Model(About):
     """A loaded model. A context manager; calls from several threads are computed together.
 
-    generate, stream and chat take the same options; see edgelm.options.Options for what they mean.
-    What a call gives does not depend on what else runs, bit by bit.
+    generate, stream and chat take the same options; edgelm.Options says what they mean. What a call
+    gives does not depend on what else runs, bit by bit.
     """
 
     def __init__(
@@ -140,7 +140,9 @@ class Model(About):
         and suspended streams hold every sequence, Busy if too many wait for one, LogitsError if the
         weights are broken, ValueError, TypeError.
         """
-        replies = self._replies(prompt, n, Options.of("generate", options), time.perf_counter())
+        replies = self._replies(
+            prompt, n, Options.of("generate", options, "n"), time.perf_counter()
+        )
         wait(self._engine, finish(self._engine, replies))
         return _results(replies, prompt, n)
 
@@ -152,7 +154,9 @@ class Model(About):
 
         Cancelling the task ends the replies.
         """
-        replies = self._replies(prompt, n, Options.of("agenerate", options), time.perf_counter())
+        replies = self._replies(
+            prompt, n, Options.of("agenerate", options, "n"), time.perf_counter()
+        )
         await wait_async(self._engine, finish(self._engine, replies))
         return _results(replies, prompt, n)
 
@@ -164,26 +168,50 @@ class Model(About):
         n_parallel sequences until it ends or is closed, and costs nothing else.
         """
         began = time.perf_counter()
-        ids, checked = self._ids("prompt", prompt), Options.of("stream", options)
-        return Stream(self._engine, Reply(self._engine, ids, checked, began, streams=True))
+        return self._stream(prompt, Options.of("stream", options), began)
 
     @takes_options
     def chat(
-        self, messages: Sequence[Mapping[str, Any]], **options: Unpack[OptionArguments]
+        self,
+        messages: Messages,
+        *,
+        tools: Tools | None = None,
+        variables: Mapping[str, Any] | None = None,
+        **options: Unpack[OptionArguments],
     ) -> Generation:
-        """Answer [{"role": "user", "content": "..."}, ...] by the model's own template."""
+        """Answer [{"role": "user", "content": "..."}, ...] by the model's own template.
+
+        tools, variables: as in apply_chat_template. Raises TemplateError, and as generate.
+        """
         began = time.perf_counter()
-        checked = Options.of("chat", options)
-        replies = self._replies(self.apply_chat_template(messages), 1, checked, began)
+        checked = Options.of("chat", options, "tools", "variables")
+        prompt = self.apply_chat_template(messages, tools=tools, variables=variables)
+        replies = self._replies(prompt, 1, checked, began)
         wait(self._engine, finish(self._engine, replies))
         return replies[0].generation()
 
+    @takes_options
+    def stream_chat(
+        self,
+        messages: Messages,
+        *,
+        tools: Tools | None = None,
+        variables: Mapping[str, Any] | None = None,
+        **options: Unpack[OptionArguments],
+    ) -> Stream:
+        """As chat, but an iterator over the answer's text as it is computed; `async for`, too."""
+        began = time.perf_counter()
+        checked = Options.of("stream_chat", options, "tools", "variables")
+        prompt = self.apply_chat_template(messages, tools=tools, variables=variables)
+        return self._stream(prompt, checked, began)
+
+    @suggests_names
     def apply_chat_template(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Messages,
         *,
         add_generation_prompt: bool = True,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The messages as the text that the model was trained on, ready for generate or stream.
@@ -193,17 +221,11 @@ class Model(About):
         if the template fails.
         """
         self._engine.check_open()
-        plain, with_tools = self._chat_templates
-        template = with_tools if tools else plain
-        if template is None:
-            raise TemplateError(
-                "The model has no chat template: it is not made for chats. Use generate()."
-            )
-        return template.render(
+        return self._chat_templates.render(
             messages,
             add_generation_prompt=boolean("add_generation_prompt", add_generation_prompt),
             tools=tools,
-            **_checked_variables(variables),
+            variables=variables,
         )
 
     def tokenize(
@@ -248,7 +270,8 @@ class Model(About):
 
     def score(self, ids: str | Sequence[int]) -> NDArray[np.float64]:
         """Log-probabilities in nats of T token ids, or a text's, but the first: (T-1,)."""
-        return scoring.score(self._engine, self._ids("ids", ids, parse_special=False))
+        tokenizer = self._network.tokenizer
+        return scoring.score(self._engine, ids_of(tokenizer, "ids", ids, parse_special=False))
 
     def perplexity(
         self,
@@ -278,26 +301,28 @@ class Model(About):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "A Model can't be copied, pickled or sent to another process. Threads share one as it "
+            "is; in another process, load it there: edgelm.load(path)."
+        )
+
     # --- within ----------------------------------------------------------------------------------
 
     @functools.cached_property
-    def _chat_templates(self) -> tuple[ChatTemplate | None, ChatTemplate | None]:
-        """The model's template, and the one for chats with tools: mostly the same."""
-        tokenizer = self._network.tokenizer
-        bos, eos = (
-            "" if token is None else tokenizer.token_bytes(token).decode(errors="replace")
-            for token in (tokenizer.bos_id, tokenizer.eos_id)
-        )
-        plain, with_tools = (
-            None if source is None else ChatTemplate(source, bos_token=bos, eos_token=eos)
-            for source in (tokenizer.chat_template, tokenizer.tool_template)
-        )
-        return plain, with_tools or plain
+    def _chat_templates(self) -> ChatTemplates:
+        return ChatTemplates(self._network.tokenizer)
 
     @property
     def _network(self) -> Network:
         self._engine.check_open()
         return self._engine.network
+
+    def _stream(self, prompt: Prompt, options: Options, began: float) -> Stream:
+        ids = ids_of(self._network.tokenizer, "prompt", prompt)
+        text = prompt if isinstance(prompt, str) else None
+        reply = Reply(self._engine, ids, options, began, streams=True, prompt_text=text)
+        return Stream(self._engine, reply)
 
     def _replies(
         self, prompt: Prompt | Prompts, n: int, options: Options, began: float
@@ -305,64 +330,32 @@ class Model(About):
         """n replies to each prompt, with the seeds seed, seed + 1, ..."""
         n = integer("n", n, 1, 1 << 16)
         named: dict[str, Any] = {"prompt": prompt}
-        if _are_prompts(prompt):
+        if are_several(prompt):
             named = {f"prompt[{i}]": one for i, one in enumerate(prompt)}
-        texts = {name: self._ids(name, one) for name, one in named.items()}
+        tokenizer = self._network.tokenizer
+        texts = {name: ids_of(tokenizer, name, one) for name, one in named.items()}
         seed = secrets.randbits(63) if options.seed is None else options.seed
         replies: list[Reply] = []
         for name, ids in texts.items():
-            # Without cache_prompt, one prompt's replies share what they begin with all the same.
-            key = SHARED if options.cache_prompt else object()
+            given = named[name]
+            make = functools.partial(
+                Reply,
+                self._engine,
+                ids,
+                options,
+                began,
+                # Without cache_prompt, one prompt's replies share their beginning all the same.
+                key=SHARED if options.cache_prompt else object(),
+                prompt_text=given if isinstance(given, str) else None,
+            )
             for _ in range(n):
-                own = seed + len(replies)
                 try:
-                    replies.append(Reply(self._engine, ids, options, began, key=key, seed=own))
+                    replies.append(make(seed=seed + len(replies)))
                 except ContextFullError as error:
                     raise ContextFullError(f"{name}: {error}") from None
         return replies
 
-    def _ids(
-        self, name: str, given: str | Sequence[int], *, parse_special: bool = True
-    ) -> list[int]:
-        """Token ids of a text, or checked ones."""
-        network = self._network
-        if not isinstance(given, str):
-            if isinstance(given, (bytes, bytearray)):
-                raise TypeError(f"{name} is {type(given).__name__}; decode it to a str first.")
-            return checked_ids(given, network.vocab_size)
-        tokenizer = network.tokenizer
-        ids = tokenizer.encode(given, parse_special=parse_special)
-        if tokenizer.add_bos and ids[:2] == [tokenizer.bos_id] * 2:
-            del ids[0]  # a chat template wrote BOS too
-        if not ids:
-            raise ValueError(
-                f"{name} is empty and the model has no BOS to begin with; give some text."
-            )
-        return ids
-
 
 def _results(replies: list[Reply], prompt: object, n: int) -> Generation | list[Generation]:
     results = [reply.generation() for reply in replies]
-    return results if n > 1 or _are_prompts(prompt) else results[0]
-
-
-def _are_prompts(prompt: object) -> bool:
-    """Whether it is a list of prompts: of texts, or of sequences of ids."""
-    return (
-        isinstance(prompt, (list, tuple))
-        and len(prompt) > 0
-        and isinstance(prompt[0], (str, bytes, list, tuple, range, np.ndarray))
-    )
-
-
-def _checked_variables(variables: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """What a template may be given beside the arguments of apply_chat_template."""
-    if variables is None:
-        return {}
-    if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
-        raise TypeError(
-            f'variables is {variables!r:.60}; expected a dict such as {{"enable_thinking": False}}.'
-        )
-    if taken := {"self", "messages", "tools", "add_generation_prompt"} & variables.keys():
-        raise ValueError(f"variables holds {min(taken)!r}, which is an argument of its own.")
-    return variables
+    return results if n > 1 or are_several(prompt) else results[0]

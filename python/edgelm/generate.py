@@ -10,8 +10,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NoReturn, SupportsIndex
 
 from .engine import ALL, Engine, Request
 from .errors import Busy, ContextFullError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .options import Options
 
 FinishReason = Literal["stop", "length", "cancelled"]
+MAX_SHOWN = 60  # characters of a text
 SHARED = "prompts"  # the key of replies that share their beginnings with each other
 
 
@@ -43,16 +44,17 @@ class Timings:
     first_token_ms: float  # from the call to the first token: tokenization, prefill and sampling
     prefill_ms: float  # the part of it in which the prompt was computed
     prefill_tok_s: float  # prompt tokens computed a second of it
-    token_ms: tuple[float, ...]  # of every token after the first
+    token_ms: tuple[float, ...] = field(repr=False)  # of every token after the first
     tok_s: float  # decode: tokens after the first a second
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Generation:
     """A reply. `str(generation)` is its text.
 
     tokens: every token chosen but the one that ends a reply; a stop string's tokens are among them.
     text: the tokens' text, cut before the stop string; a cancelled reply's is what was streamed.
+        With `echo`, the prompt's stands before it.
     finish_reason: "stop" (the model ended it, or a stop string), "length" (max_tokens, or the
         context is full) or "cancelled"; None while a stream runs.
     logprobs: one entry for every token, if asked for.
@@ -69,6 +71,13 @@ class Generation:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        shown = self.text if len(self.text) <= MAX_SHOWN else self.text[: MAX_SHOWN - 3] + "..."
+        parts = [f"{len(self.tokens):,} tokens", self.finish_reason or "unfinished"]
+        if not math.isnan(self.timings.tok_s):
+            parts.append(f"{self.timings.tok_s:,.0f} tok/s")
+        return f"<edgelm.Generation {shown!r}: {', '.join(parts)}>"
 
 
 class StopStrings:
@@ -116,11 +125,13 @@ class Reply:
         streams: bool = False,
         key: object = SHARED,
         seed: int | None = None,
+        prompt_text: str | None = None,
     ) -> None:
         """Raises ContextFullError, ValueError.
 
         `began` is the call's time.perf_counter(). Replies whose prompts have one `key` share their
         beginnings. `streams`: its reader wants to see every token before the next is computed.
+        `prompt_text` is what the ids were made of, if they were.
         """
         network, tokenizer = engine.network, engine.network.tokenizer
         room = network.n_ctx - len(prompt)
@@ -132,23 +143,31 @@ class Reply:
         self._engine = engine
         self._options = options
         self._sampler = Sampler(
-            options, vocab_size=tokenizer.vocab_size, ends=tokenizer.eog, seed=seed
+            options,
+            vocab_size=tokenizer.vocab_size,
+            ends=tokenizer.eog,
+            seed=seed,
+            n_prompt=len(prompt),
         )
         self.request = Request(
             prompt,
             key=key if options.cache_prompt or key != SHARED else None,
             keep=options.cache_prompt,
             sampler=self._sampler,
-            ends=tokenizer.eog,
+            ends=tokenizer.eog.union(options.stop_token_ids),
             # The last token needs no room in the cache: nothing is computed behind it.
-            limit=min(options.max_tokens, room + 1),
+            limit=min(room + 1 if options.max_tokens is None else options.max_tokens, room + 1),
             ahead=1 if streams or options.stop else ALL,  # a stop string may be found in each
         )
         self.finish_reason: FinishReason | None = None
         self.chunk = ""  # that `take` took last
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
-        self._decoder = tokenizer.decoder(continues=True)
+        self._decoder = tokenizer.decoder(continues=not options.echo or prompt_text is not None)
+        self._echo = ""  # what is still to be shown of the prompt
+        if options.echo:
+            decoded = "".join(map(self._decoder.push, prompt)) if prompt_text is None else ""
+            self._echo = prompt_text or decoded
         self._stops = StopStrings(options.stop)
         self._n_taken = 0  # of the request's choices
         self._began = time.perf_counter() if began is None else began
@@ -160,16 +179,15 @@ class Reply:
         self.chunk = ""
         self.resume()
         try:
-            while not self.finish_reason:
+            while not self.finish_reason and not self.take():
                 yield [self.request]
-                if self.take():
-                    return
         finally:
             self._left = time.perf_counter()
 
     def take(self) -> str:
         """The text of what was chosen meanwhile; at the end, it sets finish_reason."""
-        chunks, request = [], self.request
+        chunks, request = [self._echo], self.request
+        self._echo = ""
         done = request.done  # before its choices are looked at: more may come meanwhile
         while self._n_taken < len(request.choices) and not self.finish_reason:
             choice, at = request.choices[self._n_taken]
@@ -191,6 +209,8 @@ class Reply:
         return self.chunk
 
     def _push(self, text: str) -> str:
+        if self._n_taken <= self._options.min_tokens:
+            return text
         shown, stopped = self._stops.push(text)
         if stopped:
             self.finish_reason = "stop"
@@ -328,6 +348,15 @@ class Stream:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "A Stream can't be copied, pickled or sent to another process. Its `generation` can; a "
+            "second one is begun by stream()."
+        )
+
+    def __repr__(self) -> str:
+        return repr(self.generation).replace("Generation", "Stream", 1)
 
     @contextlib.contextmanager
     def _reads(self) -> Iterator[Reply]:

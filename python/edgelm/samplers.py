@@ -42,28 +42,31 @@ class Sampler:
         vocab_size: int,
         ends: Iterable[int] = (),
         seed: int | None = None,
+        n_prompt: int = 0,
     ) -> None:
-        """`ends` are the tokens that end a reply, banned by ignore_eos; `seed` beats the option."""
+        """`ends` are the model's tokens that end a reply, banned by ignore_eos.
+
+        `seed` beats the option. `n_prompt` is the length of the first history, whose next
+        min_tokens tokens end nothing.
+        """
         bias = dict(options.logit_bias or {})
-        for token in bias:
-            if token >= vocab_size:
-                raise ValueError(
-                    f"logit_bias has token {token}, but the last one is {vocab_size - 1}."
-                )
+        for name, tokens in (("logit_bias", bias), ("stop_token_ids", options.stop_token_ids)):
+            for token in tokens:
+                if token >= vocab_size:
+                    raise ValueError(
+                        f"{name} has token {token}, but the last one is {vocab_size - 1}."
+                    )
         if options.ignore_eos:
             bias.update(dict.fromkeys(ends, -math.inf))
-        self._edits = _core.Edits(
-            np.fromiter(bias.keys(), np.int32, len(bias)),
-            np.fromiter(bias.values(), np.float32, len(bias)),
-            options.repeat_penalty,
-            options.presence_penalty,
-            options.frequency_penalty,
-        )
+        self._later_edits = _edits(options, bias)
+        self._ends_from = n_prompt + options.min_tokens  # tokens of the history
+        bias.update(dict.fromkeys((*ends, *options.stop_token_ids), -math.inf))
+        self._first_edits = _edits(options, bias) if options.min_tokens else self._later_edits
         names = _core.chain_names() if options.temperature > 0 else []  # 0: only the best is left
         self._chain = _core.Chain(
             options.top_k if names else 1, [(name, getattr(options, name)) for name in names]
         )
-        self._last_n = options.repeat_last_n if self._edits.penalizes else 0
+        self._last_n = options.repeat_last_n if self._later_edits.penalizes else 0
         self._processors = options.logits_processors
         self.n_logprobs = options.logprobs
         if seed is None:
@@ -89,13 +92,20 @@ class Sampler:
 
         Otherwise a copy, good until the next call.
         """
-        if self._edits.empty and not self._processors:
+        edits = self._edits(history)
+        if edits.empty and not self._processors:
             return row
         np.copyto(self._row, row)
         row = self._row
-        self._edits.apply(row, self._recent(history))
+        edits.apply(row, self._recent(history))
         for process in self._processors:
-            edited = np.ascontiguousarray(process(np.asarray(history, np.int32), row), np.float32)
+            returned = process(np.asarray(history, np.int32), row)
+            if returned is None:
+                raise TypeError(
+                    f"the logits processor {process!r} returned None; expected the logits, "
+                    f"{row.shape}. One that edits them in place has to return them, too."
+                )
+            edited = np.ascontiguousarray(returned, np.float32)
             if edited.shape != row.shape:
                 raise ValueError(
                     f"the logits processor {process!r} returned shape {edited.shape}; "
@@ -114,12 +124,25 @@ class Sampler:
             self.u = self._random.random() if self._random is not None else 0.0
         if self._processors:
             return self.edited(row, history), _NO_EDITS, self._chain, _NO_IDS, self.u
-        return row, self._edits, self._chain, self._recent(history), self.u
+        return row, self._edits(history), self._chain, self._recent(history), self.u
+
+    def _edits(self, history: Sequence[int]) -> _core.Edits:
+        return self._first_edits if len(history) < self._ends_from else self._later_edits
 
     def _recent(self, history: Sequence[int]) -> Ids:
         if self._last_n == 0:
             return _NO_IDS
         return np.asarray(history if self._last_n < 0 else history[-self._last_n :], np.int32)
+
+
+def _edits(options: Options, bias: dict[int, float]) -> _core.Edits:
+    return _core.Edits(
+        np.fromiter(bias.keys(), np.int32, len(bias)),
+        np.fromiter(bias.values(), np.float32, len(bias)),
+        options.repeat_penalty,
+        options.presence_penalty,
+        options.frequency_penalty,
+    )
 
 
 _NO_IDS = np.empty(0, np.int32)

@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 import numpy as np
 
@@ -93,6 +93,18 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "A Session can't be copied, pickled or sent to another process. fork() gives a second "
+            "one with the same text; elsewhere, prefill its tokens in a session of a model there."
+        )
+
+    def __repr__(self) -> str:
+        try:
+            return f"<edgelm.Session: {len(self):,} of {self._engine.network.n_ctx:,} tokens>"
+        except ClosedError:
+            return "<edgelm.Session, closed>"
 
     def __len__(self) -> int:
         return len(self._opened().tokens)

@@ -1,9 +1,12 @@
 """What a model says of itself, and that rows of logits end where its vocabulary does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import edgelm
+from edgelm.hub import MODELS
 from tiny_models import TinyLlama
 
 
@@ -49,6 +52,32 @@ def test_a_model_says_what_it_is(model, tmp_path):
     assert repr(model) == "<edgelm.Model, closed>"
     with pytest.raises(edgelm.ClosedError):
         _ = model.n_ctx
+
+
+def test_a_session_says_how_full_it_is(model):
+    session = model.session()
+    session.prefill([1, 2, 3])
+    assert repr(session) == "<edgelm.Session: 3 of 64 tokens>"
+    session.close()
+    assert repr(session) == "<edgelm.Session, closed>"
+
+
+def test_known_models_say_size_licence_and_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGELM_CACHE", str(tmp_path))
+    known = edgelm.models()
+    assert {model.name for model in known} == set(MODELS)
+    for model in known:
+        assert model.n_bytes == MODELS[model.name].n_bytes
+        assert model.license
+        assert model.path is None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        known[0].name = "x"
+    smallest = tmp_path / MODELS[known[0].name].file_name
+    smallest.write_bytes(b"cut off")
+    assert edgelm.models()[0].path is None
+    with smallest.open("r+b") as file:
+        file.truncate(known[0].n_bytes)
+    assert edgelm.models()[0].path == smallest
 
 
 def test_rows_have_the_vocabulary_and_no_padding(model):

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import copy
+import dataclasses
 import inspect
 import math
+import pickle
 import re
 import subprocess
 import sys
@@ -15,10 +18,12 @@ import pytest
 import edgelm
 from edgelm.about import About
 from edgelm.api import Model, load
+from edgelm.options import INSTEAD
 from fake_network import BOS, VOCAB, FakeNetwork, FakeTokenizer
 
 OPTIONS = {
     "max_tokens": 256,
+    "min_tokens": 0,
     "temperature": 0.8,
     "top_k": 40,
     "top_p": 0.95,
@@ -30,9 +35,11 @@ OPTIONS = {
     "frequency_penalty": 0.0,
     "logit_bias": None,
     "stop": (),
+    "stop_token_ids": (),
     "seed": None,
     "logprobs": 0,
     "ignore_eos": False,
+    "echo": False,
     "logits_processors": (),
     "cache_prompt": True,
 }
@@ -52,7 +59,8 @@ SURFACE = {
     Model.generate: {"prompt": NOTHING, "n": 1, **OPTIONS},
     Model.agenerate: {"prompt": NOTHING, "n": 1, **OPTIONS},
     Model.stream: {"prompt": NOTHING, **OPTIONS},
-    Model.chat: {"messages": NOTHING, **OPTIONS},
+    Model.chat: {"messages": NOTHING, "tools": None, "variables": None, **OPTIONS},
+    Model.stream_chat: {"messages": NOTHING, "tools": None, "variables": None, **OPTIONS},
     Model.apply_chat_template: {
         "messages": NOTHING,
         "add_generation_prompt": True,
@@ -150,7 +158,14 @@ def test_importing_edgelm_imports_nothing_heavy():
         ({"num_ctx": 512}, TypeError, "Did you mean n_ctx?"),
         ({"threads": 2}, TypeError, "Did you mean n_threads?"),
         ({"n_thread": 2}, TypeError, "Did you mean n_threads?"),
-        ({"gpu_layers": 2}, TypeError, "has no argument 'gpu_layers'"),
+        ({"max_model_len": 9}, TypeError, "Did you mean n_ctx?"),
+        ({"n_gpu_layers": -1}, TypeError, "has no argument 'n_gpu_layers'. .* on the CPU alone"),
+        ({"verbose": False}, TypeError, "prints nothing: leave it out"),
+        ({"stream": True}, TypeError, r"Call stream\(prompt\) or stream_chat\(messages\)"),
+        ({"chat_format": "chatml"}, TypeError, r"chat\(\) uses the template of the file"),
+        ({"seed": 1}, TypeError, r"generate\(\), stream\(\) and chat\(\) take seed"),
+        ({"temp": 1}, TypeError, r"generate\(\), stream\(\) and chat\(\) take temperature"),
+        ({"xyzzy": 1}, TypeError, "It takes n_ctx, n_parallel"),
     ],
 )
 def test_load_checks_its_arguments_before_the_file(arguments, error, match):
@@ -267,7 +282,7 @@ def test_stream_is_generate_piece_by_piece(model):
     assert stream.generation.finish_reason == "length"
 
 
-@pytest.mark.parametrize("method", ["generate", "stream", "chat"])
+@pytest.mark.parametrize("method", ["generate", "stream", "chat", "stream_chat"])
 def test_an_unknown_argument_suggests_the_right_name(model, method):
     for wrong, right in (
         ("max_new_tokens", "max_tokens"),
@@ -277,6 +292,37 @@ def test_an_unknown_argument_suggests_the_right_name(model, method):
         match = rf"{method}\(\) has no argument '{wrong}'\. Did you mean {right}\?"
         with pytest.raises(TypeError, match=match):
             getattr(model, method)("x", **{wrong: 1})
+
+
+def test_an_argument_of_another_function_names_it(model):
+    theirs = {name for name, advice in INSTEAD.items() if advice == "load() takes it."}
+    assert theirs == set(SURFACE[load]) - {"source"}
+    for argument, advice in (
+        ("num_ctx", "load() takes it"),
+        ("stream", "Call stream(prompt)"),
+        ("tools", "chat() and apply_chat_template() take it"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(advice)):
+            model.generate("x", **{argument: 1})
+    for method in (model.chat, model.stream_chat, model.apply_chat_template):
+        with pytest.raises(TypeError, match=re.escape('variables={"enable_thinking": False}')):
+            method([], enable_thinking=False)
+
+
+def test_options_may_be_kept_and_given_whole(model):
+    brief = edgelm.Options(temperature=0, max_tokens=4)
+    assert model.generate(ended("Say"), **brief).text == "Hell"
+    assert model.generate(ended("Say"), **dataclasses.replace(brief, max_tokens=2)).text == "He"
+
+
+def test_echo_begins_with_the_prompt(model):
+    brief = {"temperature": 0, "max_tokens": 4, "echo": True}
+    for prompt in (ended("Say"), [BOS, *b"Say\0"]):
+        reply = model.generate(prompt, **brief)
+        assert (reply.text, len(reply.tokens)) == ("Say\0Hell", 4)
+        assert "".join(model.stream(prompt, **brief)) == "Say\0Hell"
+    both = model.generate([ended("a"), ended("b")], **brief)
+    assert [reply.text for reply in both] == ["a\0Hell", "b\0Hell"]
 
 
 @pytest.mark.parametrize(
@@ -334,6 +380,22 @@ def test_chat_renders_the_models_template(model, network):
     assert g.usage.prompt_tokens == 11  # one BOS, though the template wrote it too
     with pytest.raises(TypeError, match="add_generation_prompt is 1"):
         chatty.apply_chat_template(messages, add_generation_prompt=1)
+
+
+def test_chats_stream_and_take_what_templates_take(network):
+    network.tokenizer = tokenizer = ChattyTokenizer()
+    tokenizer.chat_template = "{{ tools | length if tools else 'no' }} {{ topic }}\0"
+    chatty, message = Model(network), [{"role": "user", "content": "Hi"}]
+    tools = [{"type": "function", "function": {"name": "now"}}]
+    for given, text in (({}, "no \0"), ({"tools": tools, "variables": {"topic": "x"}}, "1 x\0")):
+        options = {"temperature": 0, "echo": True, **given}
+        assert chatty.chat(message, **options).text == text + "Hello."
+        assert "".join(chatty.stream_chat(message, **options)) == text + "Hello."
+
+    async def read():
+        return [chunk async for chunk in chatty.stream_chat(message, temperature=0)]
+
+    assert asyncio.run(read()) == list("Hello.")
 
 
 def test_templates_are_told_of_tools_and_variables(network):
@@ -486,6 +548,24 @@ def test_use_after_close_is_an_error(network):
     model.close()
     session.close()
     stream.close()
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_copies_say_what_to_do_instead(model, twin):
+    with model.session() as session, model.stream("x") as stream:
+        session.prefill([1, 2])
+        for held, match in (
+            (model, "in another process, load it there"),
+            (session, r"fork\(\) gives a second one"),
+            (stream, r"begun by stream\(\)"),
+        ):
+            with pytest.raises(TypeError, match=match):
+                twin(held)
+        assert session.decode(3).shape == (VOCAB,)  # no twin has closed it
+    with pytest.raises(TypeError, match="in another process, load it there"):
+        pickle.dumps(model.generate)
+    reply = model.generate("x", max_tokens=2, logprobs=1)
+    assert pickle.loads(pickle.dumps(reply)) == copy.deepcopy(reply) == reply
 
 
 def test_eight_threads_answer_as_one(network):

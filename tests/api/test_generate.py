@@ -53,6 +53,70 @@ def test_max_tokens(n):
     assert (g.text, len(g.tokens), g.finish_reason) == ("Hello."[:n], n, "length")
 
 
+@pytest.mark.parametrize("n", [None, -1])
+def test_no_limit_is_the_contexts(n):
+    g = generate(scripted("x" * 100, n_ctx=32), max_tokens=n)
+    assert (len(g.tokens), g.finish_reason) == (32 - 4 + 1, "length")
+
+
+def test_stop_token_ids_end_a_reply_as_its_own_do():
+    for ids in (ord("l"), [1, ord("l")]):
+        g = generate(scripted("Hello."), stop_token_ids=ids)
+        assert (g.text, bytes(g.tokens), g.finish_reason) == ("He", b"He", "stop")
+        assert len(g.timings.token_ms) == 2  # the token that ended it was computed
+    g = generate(scripted("Hello."), stop_token_ids=ord("l"), ignore_eos=True, max_tokens=9)
+    assert (g.text, g.finish_reason) == ("He", "stop")
+    with pytest.raises(ValueError, match="stop_token_ids has token 263, but the last one is 262"):
+        generate(scripted("x"), stop_token_ids=263)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 7])
+def test_min_tokens_lets_nothing_end_a_reply_before(n):
+    """Not its own end, nor a token or a string that is to end it."""
+    g = generate(scripted("ab"), min_tokens=n)
+    assert g.text.startswith("ab")
+    assert len(g.tokens) >= n
+    assert (g.text == "ab") == (n <= 2)
+    g = generate(scripted("abcabc"), min_tokens=n, stop_token_ids=ord("b"))
+    assert len(g.tokens) >= n
+    assert (g.text == "a") == (n <= 1)
+    g = generate(scripted("abcabc"), min_tokens=n, stop="b")
+    assert g.text.startswith({0: "a", 1: "a", 7: "abcabc"}.get(n, "abca"))
+    assert (g.text == "a") == (n <= 1)
+    assert len(g.tokens) >= n
+
+
+def test_echo_shows_the_prompt_at_once_and_once():
+    engine = scripted("Hello.")
+    prompt = [BOS, *"hé".encode(), 0]
+    with stream_of(engine, prompt, echo=True, stop="h") as stream:
+        assert next(stream) == stream.generation.text == "hé\0"
+        assert engine.network.computed == 0
+        assert "".join(stream) == "Hello."
+    assert stream.generation.text == "hé\0Hello."
+    broken = [*prompt[:-1], 0xC3]  # a character that ends in the reply, if it does
+    with stream_of(engine, broken, echo=True, logit_bias={0xA9: 1e6}, max_tokens=1) as stream:
+        assert "".join(stream) == "héé"
+    assert generate(engine, [97, 0], echo=True, max_tokens=0).text == "a\0"
+
+
+def test_a_reply_is_shown_in_one_short_line():
+    engine = scripted("Hello.")
+    g = generate(engine)
+    assert repr(g).startswith("<edgelm.Generation 'Hello.': 6 tokens, stop, ")
+    assert repr(g).endswith(" tok/s>")
+    assert repr(generate(engine, max_tokens=1)) == "<edgelm.Generation 'H': 1 tokens, length>"
+    long = generate(scripted("a\n" * 400, n_ctx=999), max_tokens=800, logprobs=5)
+    assert "800 tokens" in repr(long)
+    assert len(repr(long)) < 150
+    assert "\n" not in repr(long)
+    assert len(repr(long.timings)) < 200
+    with stream_of(engine) as stream:
+        assert repr(stream) == "<edgelm.Stream '': 0 tokens, unfinished>"
+        next(stream)
+        assert repr(stream) == "<edgelm.Stream 'H': 1 tokens, unfinished>"
+
+
 def test_ignore_eos_goes_on():
     g = generate(scripted("Hi"), ignore_eos=True, max_tokens=9)
     assert (len(g.tokens), g.finish_reason) == (9, "length")
@@ -125,6 +189,14 @@ def test_logits_processors_see_the_whole_text():
 
     g = generate(scripted("Hey"), logits_processors=[spy])
     assert seen == [PROMPT + g.tokens[:i] for i in range(4)]
+
+
+def test_a_processor_that_returns_nothing_is_told_so():
+    def edits_in_place(ids, logits):
+        logits[3] = -math.inf
+
+    with pytest.raises(TypeError, match=r"edits_in_place.* returned None; expected the logits"):
+        generate(scripted("x"), logits_processors=[edits_in_place])
 
 
 def test_broken_weights_are_an_error_and_leave_the_engine_usable():

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgelm.api import load
 from edgelm.options import (
     OptionArguments,
     Options,
+    described,
     suggests_names,
     takes_options,
     unknown_argument,
@@ -21,6 +23,7 @@ from edgelm.options import (
 # llama.cpp's common_params_sampling; n_predict is ours.
 DEFAULTS = {
     "max_tokens": 256,
+    "min_tokens": 0,
     "temperature": 0.8,
     "top_k": 40,
     "top_p": 0.95,
@@ -32,9 +35,11 @@ DEFAULTS = {
     "frequency_penalty": 0.0,
     "logit_bias": None,
     "stop": (),
+    "stop_token_ids": (),
     "seed": None,
     "logprobs": 0,
     "ignore_eos": False,
+    "echo": False,
     "logits_processors": (),
     "cache_prompt": True,
 }
@@ -48,10 +53,9 @@ def test_defaults():
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        ("max_tokens", -1, ValueError),
+        ("max_tokens", -2, ValueError),
         ("max_tokens", 3.0, TypeError),
         ("max_tokens", True, TypeError),
-        ("max_tokens", None, TypeError),
         ("max_tokens", "5", TypeError),
         ("temperature", -0.1, ValueError),
         ("temperature", math.nan, ValueError),
@@ -61,6 +65,16 @@ def test_defaults():
         ("temperature", False, TypeError),
         ("top_k", -1, ValueError),
         ("top_k", 2.5, TypeError),
+        ("top_k", 2**70, ValueError),
+        ("top_k", np.float32(3), TypeError),
+        ("repeat_last_n", 2**70, ValueError),
+        ("min_tokens", -1, ValueError),
+        ("stop_token_ids", -1, ValueError),
+        ("stop_token_ids", [3, "x"], TypeError),
+        ("stop_token_ids", "x", TypeError),
+        ("stop_token_ids", {1: 2}, TypeError),
+        ("echo", 1, TypeError),
+        ("temperature", np.float32("nan"), ValueError),
         ("top_p", 1.01, ValueError),
         ("top_p", math.nan, ValueError),
         ("min_p", -0.01, ValueError),
@@ -118,15 +132,38 @@ def test_any_float_is_taken_or_refused_by_name(data):
 def test_several_forms_become_one():
     o = Options(
         stop="a",
-        logit_bias={np.int64(3): -math.inf, 4: 1},
+        logit_bias={np.int64(3): -math.inf, 4: 1, 5: np.float32("-inf"), 6: np.float16(2)},
         temperature=np.float32(0.5),
         seed=np.int64(5),
     )
     assert o.stop == ("a",)
-    assert o.logit_bias == {3: -math.inf, 4: 1.0}
+    assert o.logit_bias == {3: -math.inf, 4: 1.0, 5: -math.inf, 6: 2.0}
+    assert {type(amount) for amount in o.logit_bias.values()} == {float}
     assert (o.temperature, o.seed) == (0.5, 5)
     assert Options(stop=["a", "b"]).stop == ("a", "b")
     assert Options().logit_bias == {}
+    for ids in (7, np.int32(7), [7], (7,), np.array([7])):
+        assert Options(stop_token_ids=ids).stop_token_ids == (7,)
+
+
+def test_none_is_the_default_and_no_limit():
+    for name in ("stop", "stop_token_ids", "logprobs", "logits_processors", "logit_bias", "seed"):
+        assert getattr(Options(**{name: None}), name) == getattr(Options(), name)
+    assert Options(max_tokens=-1).max_tokens is Options(max_tokens=None).max_tokens is None
+    assert Options(max_tokens=np.int64(-1)).max_tokens is None
+    with pytest.raises(
+        ValueError, match=r"min_tokens is 300 but max_tokens 256.* Raise max_tokens"
+    ):
+        Options(min_tokens=300)
+    assert Options(min_tokens=300, max_tokens=None).min_tokens == 300
+
+
+def test_every_argument_has_one_description():
+    said = described(Options)
+    assert list(said) == list(DEFAULTS)
+    assert said["max_tokens"].startswith("tokens of the reply at most; ")
+    assert said["max_tokens"].endswith("no limit but the context's.")  # of the second line
+    assert list(described(load)) == list(inspect.signature(load).parameters)[1:]
 
 
 @pytest.mark.parametrize(
@@ -159,12 +196,14 @@ def test_a_name_like_none_lists_them_all():
 
 def test_suggestions_for_plain_functions():
     @suggests_names
-    def load(source, *, n_ctx=None):
+    def open_it(source, *, n_ctx=None):
         return source, n_ctx
 
-    assert load("a", n_ctx=3) == ("a", 3)
-    with pytest.raises(TypeError, match=r"load\(\) has no argument 'num_ctx'. Did you mean n_ctx"):
-        load("a", num_ctx=3)
+    assert open_it("a", n_ctx=3) == ("a", 3)
+    with pytest.raises(
+        TypeError, match=r"open_it\(\) has no argument 'num_ctx'. Did you mean n_ctx"
+    ):
+        open_it("a", num_ctx=3)
 
 
 def test_signatures_show_the_options():

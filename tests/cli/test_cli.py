@@ -86,7 +86,8 @@ def test_the_help_states_the_real_defaults():
     for names, default, _ in NUMBERS:
         assert defaults[names[0][2:].replace("-", "_")] == default
     assert {f.name for f in fields(Options)} - set(GENERATE_OPTIONS) == {
-        "logit_bias", "logprobs", "logits_processors", "cache_prompt"
+        "logit_bias", "logprobs", "logits_processors", "cache_prompt", "min_tokens",
+        "stop_token_ids", "echo",
     }  # fmt: skip
 
 
@@ -249,7 +250,7 @@ def test_run_reads_stdin(tiny, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("-n", -1), "max_tokens is -1"),
+        (("-n", -2), "max_tokens is -2"),
         (("--temp", "nan"), "temperature is nan"),
         (("-c", 0), "n_ctx is 0"),
         (("-t", 0), "n_threads is 0"),

@@ -79,7 +79,8 @@ anything = st.one_of(
 )
 ids = st.lists(st.integers(-1, 262), max_size=60)
 fitting = {  # values that are mostly taken, so that the draw gets past the checks
-    "max_tokens": st.integers(0, 6) | st.just(10**30),
+    "max_tokens": st.integers(-1, 6) | st.sampled_from([10**30, None]),
+    "min_tokens": st.integers(0, 4) | st.just(10**30),
     "temperature": st.sampled_from([0, 1, 1e-308, 5e-324, 1e308]) | st.floats(0, 2),
     "top_k": st.integers(0, 300) | st.just(10**30),
     "top_p": st.floats(0, 1),
@@ -93,9 +94,11 @@ fitting = {  # values that are mostly taken, so that the draw gets past the chec
         st.integers(0, 259), st.floats(-1e30, 1e30) | st.just(-math.inf), max_size=9
     ),
     "stop": st.lists(st.text(min_size=1, max_size=3), max_size=3),
+    "stop_token_ids": st.lists(st.integers(0, 259), max_size=9) | st.just(10**30),
     "seed": st.integers(0, 2**200) | st.none(),
     "logprobs": st.integers(0, 300) | st.just(10**30),
     "ignore_eos": st.booleans(),
+    "echo": st.booleans(),
     "cache_prompt": st.booleans(),
     "logits_processors": st.sampled_from(
         [
@@ -136,7 +139,8 @@ def test_generate_and_stream(model, prompt, chosen, n):
     with result_or(*EXPECTED):
         given = model.generate(prompt, **{"n": n} | chosen)
         for reply in given if isinstance(given, list) else [given]:
-            assert len(reply.tokens) <= chosen["max_tokens"]
+            if chosen["max_tokens"] not in (None, -1):
+                assert len(reply.tokens) <= chosen["max_tokens"]
             assert reply.logprobs is None or len(reply.logprobs) == len(reply.tokens)
     with result_or(*EXPECTED):
         for _ in zip(range(n), model.stream(prompt, **chosen), strict=False):
@@ -155,6 +159,8 @@ messages = st.lists(
 def test_chat(model, given, flag):
     for use in (
         lambda: model.chat(given, max_tokens=2),
+        lambda: model.chat([{"role": "user", "content": "x"}], tools=given, max_tokens=2),
+        lambda: [*model.stream_chat([], variables=given, max_tokens=2)],
         lambda: model.apply_chat_template(given, add_generation_prompt=flag),
     ):
         with result_or(*EXPECTED):
