@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bind/bind.h"
+#include "core/memory_room.h"
 #include "core/topology.h"
 
 namespace py = pybind11;
@@ -31,6 +32,10 @@ void topology(py::module_& m) {
       .def_readonly("quota", &Topology::quota)
       .def_property_readonly("n_threads", &Topology::n_threads);
   m.def("read_topology", &read_topology, py::arg("root") = "");
+  py::class_<MemoryRoom>(m, "MemoryRoom")
+      .def_readonly("bytes", &MemoryRoom::bytes)
+      .def_readonly("limit", &MemoryRoom::limit);
+  m.def("memory_room", &memory_room, py::arg("root") = "");
   m.def("usable_cores", [] { return read_topology().n_threads(); });
 }
 

@@ -10,6 +10,7 @@ namespace edgelm::os {
 
 size_t page_bytes();  // of the system's memory: 4, 16 or 64 KiB
 uint64_t physical_bytes();
+uint64_t address_limit();  // bytes of addresses that this process may have; 0: no limit
 int64_t process_id();
 
 // The system's reason for the last call that failed on this thread.

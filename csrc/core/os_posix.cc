@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,6 +43,12 @@ uint64_t physical_bytes() {
 #else
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page_bytes();
 #endif
+}
+
+uint64_t address_limit() {
+  rlimit limit{};
+  const bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return limited ? static_cast<uint64_t>(limit.rlim_cur) : 0;
 }
 
 int64_t process_id() { return getpid(); }

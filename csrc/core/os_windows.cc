@@ -37,6 +37,8 @@ uint64_t physical_bytes() {
   return status.ullTotalPhys;
 }
 
+uint64_t address_limit() { return 0; }
+
 int64_t process_id() { return GetCurrentProcessId(); }
 
 std::string last_error() {
