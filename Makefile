@@ -1,5 +1,6 @@
 # make run [MODEL=name-or-file] [PROMPT="..."]    from a fresh machine to generated text
 # make test [ARGS="-k kernels"]                   build, then run the tests, or the part that is named
+# make test FAST=1                               what to run while working, in less than a minute
 # make test-arm64 [FAST=1]                        the same for arm64, under an emulator
 # make fuzz [SECONDS=60]                          the parsers under libFuzzer, which needs clang++
 # make compilers [ARGS="g++-11 clang++-19"]       engine and C++ tests by each, no warning allowed
@@ -35,7 +36,7 @@ run: .venv/built
 build: .venv/built
 
 test: .venv/built .venv/with-test $(if $(ARGS),,test-cpp)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(FAST),-m "not slow" --isa active) $(ARGS)
 
 # In the folder where the extension was built, whose objects they link.
 test-cpp: .venv/built
