@@ -1,5 +1,6 @@
 # make run [MODEL=name-or-file] [PROMPT="..."]    from a fresh machine to generated text
-# make test [ARGS="-k kernels"]                   build, then run the tests
+# make test [ARGS="-k kernels"]                   build, then run the tests, or the part that is named
+# make test FAST=1                               what to run while working, in less than a minute
 # make test-arm64 [FAST=1]                        the same for arm64, under an emulator
 # make fuzz [SECONDS=60]                          the parsers under libFuzzer, which needs clang++
 # make compilers [ARGS="g++-11 clang++-19"]       engine and C++ tests by each, no warning allowed
@@ -11,7 +12,7 @@
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run build test test-arm64 lint format sanitize fuzz compilers wheel bench clean FORCE
+.PHONY: run build test test-cpp test-arm64 lint format sanitize fuzz compilers wheel bench clean FORCE
 
 MODEL ?= smollm2-135m-instruct
 PROMPT ?= Why is the sky blue? Answer in one sentence.
@@ -34,8 +35,14 @@ run: .venv/built
 
 build: .venv/built
 
-test: .venv/built .venv/with-test
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/built .venv/with-test $(if $(ARGS),,test-cpp)
+	$(BIN)/python -m pytest $(if $(FAST),-m "not slow" --isa active) $(ARGS)
+
+# In the folder where the extension was built, whose objects they link.
+test-cpp: .venv/built
+	@suffix=$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))"); \
+	folder=$$(dirname build/editable-*/_core$$suffix); \
+	$(BIN)/cmake --build "$$folder" --target edgelm_tests -- --quiet && "$$folder/edgelm_tests"
 
 test-arm64: .venv/built .venv/with-test
 	tools/arm64/run.sh $(if $(FAST),fast)

@@ -19,7 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--isa",
         action="append",
         metavar="NAME",
-        help="of tests that run once per ISA, only those of NAME; may be given again",
+        help="of tests that run once per ISA, only those of NAME, or of the `active` one; "
+        "may be given again",
     )
     parser.addoption(
         "--tiny",
@@ -29,13 +30,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = config.getoption("--isa")
+    usable, active = _core.usable_isas(), _core.active_isa()
+    wanted = {active if name == "active" else name for name in config.getoption("--isa") or ()}
     if not wanted:
         return
-    unusable = set(wanted) - set(_core.usable_isas())
+    unusable = wanted.difference(usable)
     if unusable:
         raise pytest.UsageError(f"--isa: this processor cannot run {', '.join(sorted(unusable))}")
-    others = set(_core.usable_isas()) - set(wanted)
+    others = set(usable) - wanted
     kept, left_out = [], []
     for item in items:
         case = getattr(item, "callspec", None)

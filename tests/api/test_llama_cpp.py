@@ -55,6 +55,7 @@ def test_golden_is_what_it_claims(name: str) -> None:
     assert golden.llama_cpp_kl.mean() > 0.85 * golden.llama_cpp_full_kl.mean()
 
 
+@pytest.mark.slow
 def test_kl_from_float_reference(prose_logits: NDArray[np.float32], name: str) -> None:
     golden = reference(name)
     ratio = kl_ratio(prose_logits, golden)
@@ -62,6 +63,7 @@ def test_kl_from_float_reference(prose_logits: NDArray[np.float32], name: str) -
     assert ratio <= MAX_KL_RATIO
 
 
+@pytest.mark.slow
 @on_smollm2
 def test_kl_catches_a_wrong_token(model: edgelm.Model, name: str) -> None:
     golden = reference(name)
@@ -70,11 +72,13 @@ def test_kl_catches_a_wrong_token(model: edgelm.Model, name: str) -> None:
     assert kl_ratio(model.logits(ids), golden) > MAX_KL_RATIO
 
 
+@pytest.mark.slow
 @on_smollm2
 def test_kl_catches_rows_off_by_one(prose_logits: NDArray[np.float32], name: str) -> None:
     assert kl_ratio(np.roll(prose_logits, 1, axis=0), reference(name)) > MAX_KL_RATIO
 
 
+@pytest.mark.slow
 def test_kl_catches_a_changed_weight(smollm2_path: Path, tmp_path: Path) -> None:
     """One of 61 norm vectors, off by 10 %."""
     from edgelm.gguf import open_gguf
@@ -107,6 +111,7 @@ def disagreements(model: edgelm.Model, name: str, shift: int = 0) -> tuple[list[
     return faults, clear
 
 
+@pytest.mark.slow
 def test_greedy_tokens_agree(model: edgelm.Model, name: str) -> None:
     faults, clear = disagreements(model, name)
     assert len(continuations(name)) == 20
@@ -114,6 +119,7 @@ def test_greedy_tokens_agree(model: edgelm.Model, name: str) -> None:
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.slow
 @on_smollm2
 def test_greedy_catches_positions_off_by_one(model: edgelm.Model, name: str) -> None:
     faults, _ = disagreements(model, name, shift=1)

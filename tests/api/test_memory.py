@@ -119,6 +119,7 @@ def test_peak_memory_of_a_short_reply(smollm2_path):
     assert ours > smollm2_path.stat().st_size / 2  # what is measured holds the weights
 
 
+@pytest.mark.slow
 def test_no_more_memory_than_llama_cpp(smollm2_path):
     """Independent source: llama.cpp's own peak, for the same file, context and tokens."""
     ours = peak_rss(MEASURE, smollm2_path, 2048, 32)
@@ -174,6 +175,7 @@ def growth(path: Path, how: str) -> list[int]:
     return [int(n) for n in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_nothing_leaks(tmp_path):
     """2 kB a call and 20 kB a load would be seen; a tiny model's weights are more than that."""
     path = TinyLlama(n_layers=4, width=128, ff_width=256).write(tmp_path / "tiny.gguf")

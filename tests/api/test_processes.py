@@ -19,6 +19,7 @@ import pytest
 
 import edgelm
 
+pytestmark = pytest.mark.slow
 PROMPT = "The capital of France is"
 GREEDY = {"temperature": 0, "max_tokens": 6}
 

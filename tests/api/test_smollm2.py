@@ -87,6 +87,7 @@ def test_logprobs_agree_with_score(model):
     np.testing.assert_allclose(model.score(ids), by_hand, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_ctx", [128, 512])
 def test_perplexity_agrees_with_llama_cpp(model, n_ctx):
     """Both engines round the same weights; llama.cpp rounds activations to 8 bits too."""
@@ -99,6 +100,7 @@ def test_perplexity_agrees_with_llama_cpp(model, n_ctx):
     assert result.n_bytes == pytest.approx(4.3 * result.tokens, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_perplexity_notices_a_wrong_half(model):
     scores = np.array(PERPLEXITY["128"]["log_probabilities"])
     ids = model.tokenize(PROSE)

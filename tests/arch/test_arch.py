@@ -74,6 +74,7 @@ def quantized(name: str, row: int, path: Path) -> Path:
     return MODELS[name].write(path, stored, types)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", range(3), ids=["q8_0", "q4_k_m", "q3_k_m"])
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.llama_cpp])
 def test_quantized_logits_are_as_close_as_those_of_llama_cpp(name, row, tmp_path):
@@ -104,6 +105,7 @@ def test_a_wrong_wiring_is_caught(tmp_path):
     assert relative_rms(logits(path), golden["logits"]) > 3 * F32_TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_tied_head_is_the_embedding(name, tmp_path):
     """Without output.weight every model answers as with a copy of its embedding for one."""

@@ -102,6 +102,7 @@ def test_a_phone_in_the_background(tmp_path: Path) -> None:
     assert len(clusters) == 3  # of the machine, whatever we may use
 
 
+@pytest.mark.slow
 def test_a_quota_is_described(tmp_path: Path) -> None:
     lay_out(tmp_path, {"proc/self/cgroup": "0::/a/b", "sys/fs/cgroup/a/cpu.max": "150000 100000"})
     assert machine.describe(tmp_path).cpu_quota == 1.5

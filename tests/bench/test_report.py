@@ -128,6 +128,7 @@ def test_a_wrong_page_is_caught(wrong: str) -> None:
     assert check(wrong).faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_text(name: str) -> None:
     checker = check(page(hostile(name)))
@@ -191,6 +192,7 @@ def test_markdown_rows_stay_rows(name: str) -> None:
         columns = cells if line.startswith("|") else 0
 
 
+@pytest.mark.slow
 def test_drawings_are_xml_and_take_the_pages_colours() -> None:
     drawn = plots.plots(RESULTS)
     assert {plot.section for plot in drawn} == {

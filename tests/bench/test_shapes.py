@@ -57,6 +57,7 @@ def faults(path: Path, shape: Shape) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_type", shapes.TYPES)
 def test_the_gguf_package_reads_it(tmp_path: Path, file_type: str) -> None:
     assert faults(write(tmp_path, SMALL, file_type), SMALL) == []

@@ -127,6 +127,7 @@ def test_commands(chatty):
         assert line in err
 
 
+@pytest.mark.slow
 def test_clear_forgets(chatty):
     options = (chatty, *GREEDY, "-n", 6)
     fresh = piped(*options, text="two\n")[0]
@@ -134,6 +135,7 @@ def test_clear_forgets(chatty):
     assert not piped(*options, text="one\ntwo\n")[0].endswith(fresh)
 
 
+@pytest.mark.slow
 def test_a_backslash_joins_lines(chatty):
     options = (chatty, *GREEDY, "-n", 6)
     joined = piped(*options, text="one\\\n/two\n")[0]

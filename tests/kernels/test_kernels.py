@@ -151,6 +151,7 @@ def test_a_row_has_the_same_bits_in_every_call(quant, isa, n, k, rng):
             same(split.matmul(x[:5]), np.ascontiguousarray(want[:5, part]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quant", QUANTS)
 def test_a_large_matrix(quant, rng):
     """Many groups and a panel longer than one pass, on the fastest ISA."""
@@ -229,6 +230,7 @@ def int16_chain(codes, x, steps):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quant", INTEGER_QUANTS)
 def test_the_extremes_break_a_chain_that_is_too_long(quant, rng):
     """The inputs above tell a saturating kernel from a right one; the longest safe chain passes."""

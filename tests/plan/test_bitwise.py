@@ -21,6 +21,7 @@ from edgelm import _core
 from goldens import reference
 from tiny_models import TinyLlama
 
+pytestmark = pytest.mark.slow
 Floats = NDArray[np.float32]
 
 N_PREFILL = 640  # more than one chunk of 512, more than two attention blocks of 256

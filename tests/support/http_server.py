@@ -36,7 +36,8 @@ class Server:
         self.http.daemon_threads = True
         self.http.handle_error = lambda *_: None  # a client that hung up
         self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        quick = {"poll_interval": 0.01}  # of shutdown()
+        threading.Thread(target=self.http.serve_forever, kwargs=quick, daemon=True).start()
 
     def answer(self, request: BaseHTTPRequestHandler, body: bool) -> None:
         self.requests.append((request.command, request.path, dict(request.headers)))

@@ -60,6 +60,7 @@ def test_goldens_are_complete() -> None:
     assert all(renders.keys() == CASES.keys() for renders in RENDERS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["trim_blocks", "lstrip_blocks"])
 def test_the_goldens_catch_another_whitespace_rule(
     option: str, monkeypatch: pytest.MonkeyPatch
@@ -231,6 +232,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_templates_end_soon(name: str) -> None:
     start = time.thread_time()
@@ -282,6 +284,7 @@ def test_threads_may_share_a_template() -> None:
     assert all(f"user\n{i}<|im_end|>" in texts[i] for i in range(4))
 
 
+@pytest.mark.slow
 def test_a_fork_while_another_thread_renders() -> None:
     """The child has no thread that would ever let go of a lock."""
     shared = ChatTemplate("{% for i in range(20000) %}{% endfor %}{{ messages[0].content }}")
@@ -320,6 +323,7 @@ def real_templates() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL["renders"])
 def test_real_templates_render_as_transformers(
     name: str, real_templates: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -335,6 +339,7 @@ def test_real_templates_render_as_transformers(
             assert digest(shared.render(**arguments)) == wanted, case
 
 
+@pytest.mark.slow
 def test_every_real_template_renders_something() -> None:
     rendered = [sum(text is not None for text in row) for row in REAL["renders"].values()]
     assert len(rendered) > 100
@@ -342,6 +347,7 @@ def test_every_real_template_renders_something() -> None:
     assert sum(rendered) > 0.75 * len(rendered) * len(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["trim_blocks", "ensure_ascii", "bos"])
 def test_the_hashes_catch_another_rule(
     fault: str, real_templates: dict[str, str], monkeypatch: pytest.MonkeyPatch

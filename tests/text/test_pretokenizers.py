@@ -89,6 +89,7 @@ CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So 
 SETS = [rf"\p{{{name}}}+" for name in [*CATEGORIES.split(), "L", "M", "N", "P", "S"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [*SETS, r"\s+", r"\S+", r"\d+", r"\P{L}+", r"[^\s\p{L}]+"])
 def test_categories_are_unicodes(pattern: str) -> None:
     """Over every character that Python's own Unicode knows; regex's may be a newer one."""
@@ -100,6 +101,7 @@ def test_categories_are_unicodes(pattern: str) -> None:
     assert _core.split([pattern], known) == split((pattern,), known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=FAMILIES.values())
 def test_long_runs_take_linear_time(family: PreTokenizer) -> None:
     for letter in ("a", "A", " ", "\n", " \n", "1", "!", "é", "中", "a ", "'s", "\u0301"):

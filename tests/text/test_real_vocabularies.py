@@ -23,6 +23,7 @@ from llama_cpp_sdist import vocabularies
 from llama_cpp_vocab import LlamaCppVocab
 from tokenizer_texts import PIECES, texts
 
+pytestmark = pytest.mark.slow
 FAMILIES = [
     *("aquila", "baichuan", "bert-bge", "command-r", "deepseek-coder", "deepseek-llm", "falcon"),
     *("gemma-4", "gpt-2", "gpt-neox", "llama-bpe", "llama-spm", "mpt", "nomic-bert-moe", "phi-3"),

@@ -179,6 +179,7 @@ LOSSLESS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(alphabet=st.characters(exclude_categories=("Cs",))))
 @pytest.mark.parametrize("family", LOSSLESS)
@@ -342,6 +343,7 @@ def test_generation_ends_by_name(names: list[str], eog: set[str], tmp_path: Path
     assert {tokenizer.token_bytes(id).decode() for id in tokenizer.eog} == eog
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letter", ["a", " ", "\n", "é", "1", "'", "中"])
 @pytest.mark.parametrize(
     "family", ["bpe gpt-2", "bpe gpt-4o", "bpe deepseek-v3", "sentencepiece llama"]
