@@ -18,6 +18,7 @@
 #include "kernels/activation.h"
 #include "kernels/dispatch.h"
 #include "kernels/table.h"
+#include "plan/matmul.h"
 
 namespace py = pybind11;
 
@@ -74,6 +75,8 @@ struct Activations {
       }
     });
   }
+
+  Rows rows() const { return {reinterpret_cast<std::byte*>(bytes.get()), stride}; }
 };
 
 void check_k(const char* what, QuantType type, int64_t k) {
@@ -82,81 +85,70 @@ void check_k(const char* what, QuantType type, int64_t k) {
         " weights, at most ", kMaxAxis);
 }
 
-const WeightKernels& weight_kernels(const KernelTable& table, QuantType type, bool exact) {
-  return (exact ? table.exact : table.weight)[static_cast<int>(type)];
-}
-
+// A weight as the plan has it, and the plan's way to multiply it.
 class PackedMatrix {
  public:
   PackedMatrix(const std::string& isa, const std::string& quant, const py::array& array, int64_t k,
                bool exact)
-      : table_(kernels(isa)),
-        type_(quant_named(quant)),
-        kernels_(weight_kernels(table_, type_, exact)),
-        k_(static_cast<int32_t>(k)) {
-    check_k("PackedMatrix", type_, k);
+      : table_(kernels(isa)) {
+    const QuantType type = quant_named(quant);
+    check_k("PackedMatrix", type, k);
     const Bytes rows = checked<Bytes>(array, "PackedMatrix: rows", "uint8");
-    const size_t bytes = row_bytes(type_, k);
+    const size_t bytes = row_bytes(type, k);
     check(rows.shape(1) == static_cast<int64_t>(bytes), "PackedMatrix: ", k, " weights of ", quant,
           " are ", bytes, " bytes a row, but rows has ", rows.shape(1));
     check(rows.shape(0) > 0 && rows.shape(0) <= kMaxAxis, "PackedMatrix: it needs 1 to ", kMaxAxis,
           " rows, got ", rows.shape(0));
-    n_ = rows.shape(0);
-    group_bytes_ = kernels_.group_bytes(k_);
+    Weight weight;
+    weight.type = type;
+    weight.shape = {static_cast<int>(rows.shape(0)), static_cast<int>(k)};
+    weight.exact = exact;
+    weight_ = LoadedWeight(weight, WeightUse::kPacked, table_);
     groups_ = allocate(n_bytes());
+    auto* const to = reinterpret_cast<std::byte*>(groups_.get());
+    weight_.place(to);
     const uint8_t* from = rows.data();
     const Unlocked unlocked;
     split(n_groups(), current_topology().n_threads(), [&](int64_t begin, int64_t end, int) {
-      for (int64_t g = begin; g < end; ++g) {
-        const int64_t row = g * table_.group_rows;
-        kernels_.pack(from + row * bytes, bytes,
-                      static_cast<int32_t>(std::min<int64_t>(table_.group_rows, n_ - row)), k_,
-                      group(g));
-      }
+      const Range part = rows_of(begin, end);
+      weight_.pack(from + part.begin * bytes, 0, part, to);
     });
   }
 
-  int64_t n() const { return n_; }
-  int64_t k() const { return k_; }
-  size_t n_bytes() const { return static_cast<size_t>(n_groups()) * group_bytes_; }
+  int64_t n() const { return weight_.n; }
+  int64_t k() const { return weight_.k; }
+  size_t n_bytes() const { return weight_.n_bytes(); }
 
   Floats unpack_row(int64_t row) const {
-    check(row >= 0 && row < n_, "unpack_row: row ", row, " is not in [0, ", n_, ")");
-    Floats out(k_);
-    kernels_.unpack_row(group(row / table_.group_rows),
-                        static_cast<int32_t>(row % table_.group_rows), k_, out.mutable_data());
+    check(row >= 0 && row < n(), "unpack_row: row ", row, " is not in [0, ", n(), ")");
+    Floats out(k());
+    weight_.read_row(static_cast<int>(row), {}, out.mutable_data());
     return out;
   }
 
   Floats matmul(const py::array& array, const std::string& form_name, int n_threads) const {
     const Floats x = checked<Floats>(array, "matmul: x", "float32");
     const int64_t n_tokens = x.shape(0);
-    check(x.shape(1) == k_, "matmul: x has rows of ", x.shape(1), " values, the weights of ", k_);
+    check(x.shape(1) == k(), "matmul: x has rows of ", x.shape(1), " values, the weights of ", k());
     check(n_tokens <= kMaxAxis, "matmul: x has ", n_tokens, " rows; at most ", kMaxAxis);
     check(n_threads >= 1 && n_threads <= 256, "matmul: n_threads is ", n_threads,
           ", expected 1 to 256");
     const MatmulForm form = form_named(form_name);
-    Floats out({n_tokens, n_});
+    Floats result({n_tokens, n()});
     const float* from = x.data();
-    float* to = out.mutable_data();
+    const Rows out{reinterpret_cast<std::byte*>(result.mutable_data()),
+                   static_cast<size_t>(n()) * sizeof(float)};
     const Unlocked unlocked;
-    const Activations act(table_, kernels_.act, from, n_tokens, k_, n_threads);
+    const Activations act(table_, weight_.kernels->act, from, n_tokens, k(), n_threads);
     const Buffer scratch = allocate(kMatmulScratchBytes * static_cast<size_t>(n_threads));
     split(n_groups(), n_threads, [&](int64_t begin, int64_t end, int thread) {
       if (begin == end) return;
-      const int64_t row = begin * table_.group_rows;
-      kernels_.matmul({.groups = group(begin),
-                       .n_rows = static_cast<int32_t>(std::min(end * table_.group_rows, n_) - row),
-                       .k = k_,
-                       .act = act.bytes.get(),
-                       .act_stride = act.stride,
-                       .n_tokens = static_cast<int32_t>(n_tokens),
-                       .out = to + row,
-                       .out_stride = static_cast<size_t>(n_),
-                       .scratch = scratch.get() + kMatmulScratchBytes * thread,
-                       .form = form});
+      auto* const own = reinterpret_cast<std::byte*>(scratch.get()) + kMatmulScratchBytes * thread;
+      const Matmul matmul{table_, weight_, nullptr, own, form};
+      const Range columns = rows_of(begin, end);
+      matmul.run(0, columns, act.rows(), static_cast<int>(n_tokens), out.from(0, columns.begin));
     });
-    return out;
+    return result;
   }
 
  private:
@@ -168,15 +160,14 @@ class PackedMatrix {
          "'; expected 'auto', 'fused' or 'panel'");
   }
 
-  int64_t n_groups() const { return (n_ + table_.group_rows - 1) / table_.group_rows; }
-  uint8_t* group(int64_t g) const { return groups_.get() + static_cast<size_t>(g) * group_bytes_; }
+  int64_t n_groups() const { return (n() + weight_.group_rows - 1) / weight_.group_rows; }
+  Range rows_of(int64_t first_group, int64_t end_group) const {
+    return {static_cast<int>(first_group * weight_.group_rows),
+            static_cast<int>(std::min(end_group * weight_.group_rows, n()))};
+  }
 
   const KernelTable& table_;
-  QuantType type_;
-  const WeightKernels& kernels_;
-  int32_t k_;
-  int64_t n_ = 0;
-  size_t group_bytes_ = 0;
+  LoadedWeight weight_;
   Buffer groups_;
 };
 
@@ -197,7 +188,7 @@ Floats quantize(const std::string& isa, const std::string& quant, const py::arra
   const Floats x = checked<Floats>(array, "quantize: x", "float32");
   const int64_t n_tokens = x.shape(0), k = x.shape(1);
   check_k("quantize", type, k);
-  const ActFormat format = weight_kernels(table, type, exact).act;
+  const ActFormat format = kernels_for(table, type, exact).act;
   const Activations act(table, format, x.data(), n_tokens, k, 1);
   Floats out({n_tokens, k});
   for (int64_t t = 0; t < n_tokens; ++t) {

@@ -39,6 +39,10 @@ struct Rows {
 
   std::byte* bytes(int row) const { return data + static_cast<size_t>(row) * stride_bytes; }
   float* operator[](int row) const { return reinterpret_cast<float*>(bytes(row)); }
+  // Those that begin at a row, and at one of its floats.
+  Rows from(int row, int column = 0) const {
+    return {bytes(row) + static_cast<size_t>(column) * sizeof(float), stride_bytes};
+  }
 };
 
 // The items [begin, end) that a thread has of some work.

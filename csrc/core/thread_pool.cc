@@ -1,7 +1,5 @@
 #include "core/thread_pool.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -11,6 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/os.h"
 #include "core/thread_choice.h"
 
 namespace edgelm {
@@ -320,12 +319,12 @@ ThreadPool::~ThreadPool() = default;
 
 ThreadPool& ThreadPool::instance() {
   struct Owned {
-    pid_t process;
+    int64_t process;
     ThreadPool pool;
   };
   static std::atomic<Owned*> current{nullptr};
   Owned* owned = current.load(std::memory_order_acquire);
-  const pid_t process = getpid();
+  const int64_t process = os::process_id();
   while (owned == nullptr || owned->process != process) {
     // Neither pool is ever destroyed: the old one's threads, and perhaps a held lock, belong to the
     // parent; the new one may be in use while the process exits.

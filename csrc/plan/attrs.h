@@ -20,7 +20,6 @@ class Attrs {
   Attrs() = default;
   explicit Attrs(std::map<std::string, Attr, std::less<>> values) : values_(std::move(values)) {}
 
-  bool has(std::string_view name) const { return values_.contains(name); }
   float number(std::string_view name) const;  // finite
   float number(std::string_view name, float fallback) const;
   int integer(std::string_view name, int min, int max) const;

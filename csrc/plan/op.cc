@@ -57,6 +57,10 @@ void OpArgs::expect(size_t n_inputs, size_t max_weights) const {
         max_weights);
 }
 
+const LoadedWeight* StepContext::optional_weight(size_t i) const {
+  return i < weights.size() ? weights[i] : nullptr;
+}
+
 Range StepContext::next(int n, int least, int most) const {
   if (stopped()) return {};
   const Range units = take(taken, n, least, most, turn);

@@ -118,6 +118,8 @@ struct StepContext {
   std::span<std::byte> shared;                   // 64-byte aligned, as is thread_memory
   std::span<std::byte> thread_memory;
 
+  const LoadedWeight* optional_weight(size_t i) const;  // null if it is absent
+
   // Some of n units that no thread has taken in this phase, in a multiple of `least` and at most
   // `most`; empty when none are left for this thread or the run was cancelled. Call it between
   // pieces of at most a few ms: it is also where the caller polls.

@@ -11,9 +11,9 @@
 #include "plan/batch.h"
 #include "plan/graph.h"
 #include "plan/kv_cache.h"
-#include "plan/loader.h"
 #include "plan/run_state.h"
 #include "plan/schedule.h"
+#include "plan/weight_store.h"
 
 namespace edgelm {
 

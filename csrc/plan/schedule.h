@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "core/arena.h"
-#include "plan/loader.h"
 #include "plan/lowering.h"
+#include "plan/weight_store.h"
 
 namespace edgelm {
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <iosfwd>
@@ -8,12 +9,20 @@
 #include <string>
 #include <vector>
 
+#include "core/tensor.h"
 #include "kernels/table.h"
 #include "quant/quant.h"
 
 namespace edgelm {
 
 class File;
+
+// What tells tensors apart: the file, or the constant itself, and the first byte in it.
+struct TensorId {
+  const void* source;
+  uint64_t offset;
+  auto operator<=>(const TensorId&) const = default;
+};
 
 // A weight as the graph knows it: rows of k values, in a file or in memory. Nothing is read yet.
 struct Weight {
@@ -28,6 +37,7 @@ struct Weight {
   int k() const { return shape.back(); }
   int n() const { return shape.size() < 2 ? 1 : shape[shape.size() - 2]; }
   int n_matrices() const { return shape.size() < 3 ? 1 : shape[shape.size() - 3]; }
+  TensorId id() const { return file == nullptr ? TensorId{this, 0} : TensorId{file.get(), offset}; }
 };
 
 std::ostream& operator<<(std::ostream& out, const Weight& weight);  // 'blk.0.attn_q' (576, 576)
@@ -41,12 +51,20 @@ enum class WeightUse : uint8_t {
 };
 
 // The kernels that multiply a packed weight.
+inline const WeightKernels& kernels_for(const KernelTable& kernels, QuantType type, bool exact) {
+  return (exact ? kernels.exact : kernels.weight)[static_cast<int>(type)];
+}
 inline const WeightKernels& kernels_for(const KernelTable& kernels, const Weight& weight) {
-  return (weight.exact ? kernels.exact : kernels.weight)[static_cast<int>(weight.type)];
+  return kernels_for(kernels, weight.type, weight.exact);
 }
 
 // A weight as steps read it, valid as long as its plan.
 struct LoadedWeight {
+  LoadedWeight() = default;
+  // All but its data. Throws kUnsupportedModel if the kernels can't multiply a packed one.
+  LoadedWeight(const Weight& weight, WeightUse use, const KernelTable& kernels);
+
+  WeightUse use = WeightUse::kFloats;
   QuantType type = QuantType::f32;
   int n = 0, k = 0, n_matrices = 1;
 
@@ -64,6 +82,13 @@ struct LoadedWeight {
   const float* constant = nullptr;
 
   size_t n_bytes() const;  // of all its matrices, as they lie in memory; of one row of a table
+  void place(const std::byte* data);  // where they will lie, 64-byte aligned; not of a table
+
+  // kPacked: where in its bytes the group lies that a row begins.
+  size_t group_offset(int matrix, int row) const;
+  // kPacked: packs rows as the file has them, whole groups but for the last one's end, into `to`,
+  // the bytes of all matrices.
+  void pack(const uint8_t* file_rows, int matrix, Range rows, std::byte* to) const;
 
   // kTable: decodes one row into k floats. `scratch` holds table_scratch_bytes(). Throws kIo.
   void read_row(int row, std::span<std::byte> scratch, float* out) const;

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "plan/lowering.h"
+#include "plan/matmul.h"
 #include "plan/op.h"
 
 namespace edgelm {
@@ -47,19 +48,21 @@ class Linear final : public Op {
   StepMemory memory(const StepSize&) const override { return {0, kMatmulScratchBytes}; }
 
   void run(const StepContext& c) const override {
-    const int rows = c.kernels.group_rows, n_groups = (c.row_width + rows - 1) / rows;
+    const int rows = c.kernels.group_rows;
     if (c.regime == Regime::kSmall) {
-      const Range columns = c.columns;
-      const Range groups{columns.begin / rows, (columns.end + rows - 1) / rows};
-      for (int g = groups.begin; g < groups.end && !c.stopped(); g += kGroupsAtOnce) {
-        multiply(c, {g, std::min(g + kGroupsAtOnce, groups.end)});
+      const int most = kGroupsAtOnce * rows;
+      for (int begin = c.columns.begin; begin < c.columns.end && !c.stopped(); begin += most) {
+        multiply(c, {begin, std::min(begin + most, c.columns.end)});
       }
       return;
     }
+    const int n_groups = (c.row_width + rows - 1) / rows;
     const double group_macs = macs(c.weights, c.n_rows) / n_groups;
     const int least = std::clamp(static_cast<int>(kChunkMacs / group_macs), 1, kMostAtOnce);
     Range groups = c.next(n_groups, least, kMostAtOnce);
-    for (; groups.size() > 0; groups = c.next(n_groups, least, kMostAtOnce)) multiply(c, groups);
+    for (; groups.size() > 0; groups = c.next(n_groups, least, kMostAtOnce)) {
+      multiply(c, {groups.begin * rows, std::min(groups.end * rows, c.row_width)});
+    }
   }
 
   std::string kernel(std::span<const LoadedWeight* const> weights, Regime regime) const override {
@@ -71,28 +74,9 @@ class Linear final : public Op {
   }
 
  private:
-  static void multiply(const StepContext& c, Range groups) {
-    const LoadedWeight& w = *c.weights[0];
-    const int begin = groups.begin * w.group_rows;
-    const int end = std::min(groups.end * w.group_rows, w.n);
-    MatmulArgs args{};
-    args.groups = w.packed + static_cast<size_t>(groups.begin) * w.group_bytes;
-    args.n_rows = end - begin;
-    args.k = w.k;
-    args.act = reinterpret_cast<const uint8_t*>(c.in[0].data);
-    args.act_stride = c.in[0].stride_bytes;
-    args.n_tokens = c.n_rows;
-    args.out = c.out[0] + begin;
-    args.out_stride = c.out.stride_bytes / sizeof(float);
-    args.scratch = reinterpret_cast<uint8_t*>(c.thread_memory.data());
-    args.form = MatmulForm::kAuto;
-    w.kernels->matmul(args);
-    if (c.weights.size() < 2 || c.weights[1] == nullptr) return;
-    const float* bias = c.weights[1]->floats + begin;
-    for (int t = 0; t < c.n_rows; ++t) {
-      float* out = c.out[t] + begin;
-      c.kernels.add(out, bias, end - begin, out);
-    }
+  static void multiply(const StepContext& c, Range columns) {
+    const Matmul matmul{c.kernels, *c.weights[0], c.optional_weight(1), c.thread_memory.data()};
+    matmul.run(0, columns, c.in[0], c.n_rows, c.out.from(0, columns.begin));
   }
 };
 

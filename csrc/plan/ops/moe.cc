@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "plan/glu.h"
 #include "plan/lowering.h"
+#include "plan/matmul.h"
 #include "plan/op.h"
 
 namespace edgelm {
@@ -25,6 +26,9 @@ class Cutter {
     T* const here = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
     used_ += aligned(count * sizeof(T));
     return here;
+  }
+  Rows take_rows(size_t count, size_t stride_bytes) {
+    return {take<std::byte>(count * stride_bytes), stride_bytes};
   }
   size_t used() const { return used_; }
 
@@ -112,7 +116,7 @@ class Moe final : public Op {
       case 1:
         return choose(c, s);
       case 2:
-        return group(c, s);
+        return sort(c, s);
       case 3:
         return gather(c, s);
       case 4:
@@ -153,20 +157,21 @@ class Moe final : public Op {
     float share;
   };
   struct Shared {
-    float* scores;    // (T, E)
+    Rows scores;      // (T, E)
     Choice* choices;  // (T, top_k)
     int* starts;      // (E + 1): expert e has the pairs [starts[e], starts[e + 1])
     int* active;      // experts with pairs, and their number at [n_experts]
     Pair* pairs;      // (P)
-    uint8_t* x_gate;  // (P) quantized rows of x
-    uint8_t* x_up;
-    float* hidden;    // (P, F)
-    uint8_t* h_down;  // (P) quantized rows of hidden
-    size_t gate_stride, up_stride, down_stride;
+    Rows x_gate;      // (P) quantized rows of x
+    Rows x_up;
+    Rows hidden;  // (P, F)
+    Rows h_down;  // (P) quantized rows of hidden
+
+    Range pairs_of(int e) const { return {starts[e], starts[e + 1]}; }
   };
   struct Own {
-    float* part;  // (T, kChunkColumns)
-    uint8_t* scratch;
+    Rows part;  // (T, kChunkColumns)
+    std::byte* scratch;
   };
 
   Shared cut(Cutter& cutter, const KernelTable& kernels,
@@ -177,82 +182,48 @@ class Moe final : public Op {
     const auto t = static_cast<size_t>(n_rows), e = static_cast<size_t>(n_experts_);
     const size_t p = t * static_cast<size_t>(top_k_);
     Shared s{};
-    s.gate_stride = stride(kGate, d_);
-    s.up_stride = stride(kUp, d_);
-    s.down_stride = stride(kDown, f_);
-    s.scores = cutter.take<float>(t * e);
+    s.scores = cutter.take_rows(t, e * sizeof(float));
     s.choices = cutter.take<Choice>(p);
     s.starts = cutter.take<int>(e + 1);
     s.active = cutter.take<int>(e + 1);
     s.pairs = cutter.take<Pair>(p);
-    s.x_gate = cutter.take<uint8_t>(p * s.gate_stride);
-    s.x_up = cutter.take<uint8_t>(p * s.up_stride);
-    s.hidden = cutter.take<float>(p * static_cast<size_t>(f_));
-    s.h_down = cutter.take<uint8_t>(p * s.down_stride);
+    s.x_gate = cutter.take_rows(p, stride(kGate, d_));
+    s.x_up = cutter.take_rows(p, stride(kUp, d_));
+    s.hidden = cutter.take_rows(p, static_cast<size_t>(f_) * sizeof(float));
+    s.h_down = cutter.take_rows(p, stride(kDown, f_));
     return s;
   }
 
   static Own cut_own(Cutter& cutter, int n_rows) {
     Own own{};
-    own.part = cutter.take<float>(static_cast<size_t>(n_rows) * kChunkColumns);
-    own.scratch = cutter.take<uint8_t>(kMatmulScratchBytes);
+    own.part = cutter.take_rows(static_cast<size_t>(n_rows), kChunkColumns * sizeof(float));
+    own.scratch = cutter.take<std::byte>(kMatmulScratchBytes);
     return own;
   }
 
-  // out(n_tokens, columns) = act * w[matrix]^T, for the columns of chunk i.
-  static Range multiply(const LoadedWeight& w, int matrix, int chunk, const uint8_t* act,
-                        size_t act_stride, int n_tokens, uint8_t* scratch, float* out,
-                        size_t out_stride) {
+  static Matmul matmul(const StepContext& c, const Own& own, size_t weight, size_t bias) {
+    return {c.kernels, *c.weights[weight], c.optional_weight(bias), own.scratch};
+  }
+
+  static int n_chunks(int n) { return (n + kChunkColumns - 1) / kChunkColumns; }
+  static Range columns_of(int chunk, int n) {
     const int begin = chunk * kChunkColumns;
-    const int end = std::min(begin + kChunkColumns, w.n);
-    MatmulArgs args{};
-    args.groups = w.packed + static_cast<size_t>(matrix) * w.matrix_bytes +
-                  static_cast<size_t>(begin / w.group_rows) * w.group_bytes;
-    args.n_rows = end - begin;
-    args.k = w.k;
-    args.act = act;
-    args.act_stride = act_stride;
-    args.n_tokens = n_tokens;
-    args.out = out;
-    args.out_stride = out_stride;
-    args.scratch = scratch;
-    args.form = MatmulForm::kAuto;
-    w.kernels->matmul(args);
-    return {begin, end};
+    return {begin, std::min(begin + kChunkColumns, n)};
   }
-
-  static const LoadedWeight* optional(const StepContext& c, int weight) {
-    const auto i = static_cast<size_t>(weight);
-    return i < c.weights.size() ? c.weights[i] : nullptr;
-  }
-
-  // x += row e of a bias (E, width), from column `begin` on, if there is one.
-  static void add_bias(const StepContext& c, int weight, int e, int width, Range columns,
-                       float* x) {
-    const LoadedWeight* w = optional(c, weight);
-    if (w == nullptr) return;
-    const auto start = static_cast<size_t>(e) * static_cast<size_t>(width);
-    c.kernels.add(x, w->floats + start + columns.begin, columns.size(), x);
-  }
-
-  static int n_chunks(const LoadedWeight& w) { return (w.n + kChunkColumns - 1) / kChunkColumns; }
 
   void score(const StepContext& c, const Shared& s, const Own& own) const {
-    const LoadedWeight& w = *c.weights[kRouter];
-    const int chunks = n_chunks(w);
+    const Matmul router = matmul(c, own, kRouter, kRouterBias);
+    const int chunks = n_chunks(n_experts_);
     for (int i = c.next_chunk(chunks); i >= 0; i = c.next_chunk(chunks)) {
-      multiply(w, 0, i, reinterpret_cast<const uint8_t*>(c.in[0].data), c.in[0].stride_bytes,
-               c.n_rows, own.scratch, s.scores + i * kChunkColumns,
-               static_cast<size_t>(n_experts_));
+      const Range columns = columns_of(i, n_experts_);
+      router.run(0, columns, c.in[0], c.n_rows, s.scores.from(0, columns.begin));
     }
   }
 
   void choose(const StepContext& c, const Shared& s) const {
     for (int t = c.next_chunk(c.n_rows); t >= 0; t = c.next_chunk(c.n_rows)) {
-      float* scores = s.scores + static_cast<size_t>(t) * static_cast<size_t>(n_experts_);
-      add_bias(c, kRouterBias, 0, n_experts_, {0, n_experts_}, scores);
-      to_probabilities(scores);
-      choose_one(scores, optional(c, kChoiceBias),
+      to_probabilities(s.scores[t]);
+      choose_one(s.scores[t], c.optional_weight(kChoiceBias),
                  s.choices + static_cast<size_t>(t) * static_cast<size_t>(top_k_));
     }
   }
@@ -290,7 +261,7 @@ class Moe final : public Op {
   }
 
   // A counting sort of the pairs, by one thread: T * top_k small steps.
-  void group(const StepContext& c, const Shared& s) const {
+  void sort(const StepContext& c, const Shared& s) const {
     if (c.next_chunk(1) < 0) return;
     const int n_pairs = c.n_rows * top_k_;
     std::fill_n(s.starts, n_experts_ + 1, 0);
@@ -311,33 +282,24 @@ class Moe final : public Op {
   void gather(const StepContext& c, const Shared& s) const {
     const int n_pairs = c.n_rows * top_k_;
     for (int p = c.next_chunk(n_pairs); p >= 0; p = c.next_chunk(n_pairs)) {
-      const auto i = static_cast<size_t>(p);
       const int token = s.pairs[p].token;
-      std::memcpy(s.x_gate + i * s.gate_stride, c.in[1].bytes(token), s.gate_stride);
-      std::memcpy(s.x_up + i * s.up_stride, c.in[2].bytes(token), s.up_stride);
+      std::memcpy(s.x_gate.bytes(p), c.in[1].bytes(token), s.x_gate.stride_bytes);
+      std::memcpy(s.x_up.bytes(p), c.in[2].bytes(token), s.x_up.stride_bytes);
     }
   }
 
   // hidden = kind(gate * x) . (up * x): chunks of one expert's columns.
   void hidden(const StepContext& c, const Shared& s, const Own& own) const {
-    const LoadedWeight &gate = *c.weights[kGate], &up = *c.weights[kUp];
-    const auto f = static_cast<size_t>(f_);
-    const int per_expert = n_chunks(gate), chunks = per_expert * s.active[n_experts_];
+    const Matmul gate = matmul(c, own, kGate, kGateBias), up = matmul(c, own, kUp, kUpBias);
+    const int per_expert = n_chunks(f_), chunks = per_expert * s.active[n_experts_];
     for (int i = c.next_chunk(chunks); i >= 0; i = c.next_chunk(chunks)) {
-      const int e = s.active[i / per_expert], chunk = i % per_expert;
-      const auto first = static_cast<size_t>(s.starts[e]);
-      const int n = s.starts[e + 1] - s.starts[e];
-      float* out = s.hidden + first * f + static_cast<size_t>(chunk) * kChunkColumns;
-      const Range columns = multiply(gate, e, chunk, s.x_gate + first * s.gate_stride,
-                                     s.gate_stride, n, own.scratch, out, f);
-      multiply(up, e, chunk, s.x_up + first * s.up_stride, s.up_stride, n, own.scratch, own.part,
-               kChunkColumns);
-      for (int r = 0; r < n; ++r) {
-        float* gate_row = out + static_cast<size_t>(r) * f;
-        float* up_row = own.part + static_cast<size_t>(r) * kChunkColumns;
-        add_bias(c, kGateBias, e, f_, columns, gate_row);
-        add_bias(c, kUpBias, e, f_, columns, up_row);
-        glu_.run(c.kernels, gate_row, up_row, columns.size(), gate_row);
+      const int e = s.active[i / per_expert];
+      const Range columns = columns_of(i % per_expert, f_), pairs = s.pairs_of(e);
+      const Rows out = s.hidden.from(pairs.begin, columns.begin);
+      gate.run(e, columns, s.x_gate.from(pairs.begin), pairs.size(), out);
+      up.run(e, columns, s.x_up.from(pairs.begin), pairs.size(), own.part);
+      for (int r = 0; r < pairs.size(); ++r) {
+        glu_.run(c.kernels, out[r], own.part[r], columns.size(), out[r]);
       }
     }
   }
@@ -346,34 +308,26 @@ class Moe final : public Op {
     const ActFormat format = c.weights[kDown]->kernels->act;
     const int n_pairs = c.n_rows * top_k_;
     for (int p = c.next_chunk(n_pairs); p >= 0; p = c.next_chunk(n_pairs)) {
-      const auto i = static_cast<size_t>(p);
-      c.kernels.quantize(format, s.hidden + i * static_cast<size_t>(f_), f_,
-                         s.h_down + i * s.down_stride);
+      c.kernels.quantize(format, s.hidden[p], f_, reinterpret_cast<uint8_t*>(s.h_down.bytes(p)));
     }
   }
 
   // out = sum of share * down * hidden: chunks of all experts' columns, so that no two threads add
   // to the same float.
   void combine(const StepContext& c, const Shared& s, const Own& own) const {
-    const LoadedWeight& down = *c.weights[kDown];
-    const int chunks = n_chunks(down);
+    const Matmul down = matmul(c, own, kDown, kDownBias);
+    const int chunks = n_chunks(d_);
     for (int i = c.next_chunk(chunks); i >= 0; i = c.next_chunk(chunks)) {
-      const int begin = i * kChunkColumns;
-      const int width = std::min(kChunkColumns, d_ - begin);
-      for (int t = 0; t < c.n_rows; ++t) std::fill_n(c.out[t] + begin, width, 0.0F);
+      const Range columns = columns_of(i, d_);
+      const Rows out = c.out.from(0, columns.begin);
+      for (int t = 0; t < c.n_rows; ++t) std::fill_n(out[t], columns.size(), 0.0F);
       for (int a = 0; a < s.active[n_experts_] && !c.stopped(); ++a) {
-        const int e = s.active[a];
-        const auto first = static_cast<size_t>(s.starts[e]);
-        const int n = s.starts[e + 1] - s.starts[e];
-        multiply(down, e, i, s.h_down + first * s.down_stride, s.down_stride, n, own.scratch,
-                 own.part, kChunkColumns);
-        for (int r = 0; r < n; ++r) {
-          const Pair& pair = s.pairs[first + static_cast<size_t>(r)];
-          float* part = own.part + static_cast<size_t>(r) * kChunkColumns;
-          float* out = c.out[pair.token] + begin;
-          add_bias(c, kDownBias, e, d_, {begin, begin + width}, part);
-          c.kernels.scale(part, pair.share, width, part);
-          c.kernels.add(out, part, width, out);
+        const Range pairs = s.pairs_of(s.active[a]);
+        down.run(s.active[a], columns, s.h_down.from(pairs.begin), pairs.size(), own.part);
+        for (int r = 0; r < pairs.size(); ++r) {
+          const auto [token, share] = s.pairs[pairs.begin + r];
+          c.kernels.scale(own.part[r], share, columns.size(), own.part[r]);
+          c.kernels.add(out[token], own.part[r], columns.size(), out[token]);
         }
       }
     }

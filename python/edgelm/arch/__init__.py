@@ -13,7 +13,6 @@ from ..weights import Weights
 from . import (
     arcee,
     cohere,
-    exaone,
     exaone4,
     falcon,
     gemma,
@@ -51,7 +50,7 @@ ARCHITECTURES: dict[str, Build] = {
     "command-r": cohere.build_command_r,
     "ernie4_5": llama.build,
     "ernie4_5-moe": llama.build,
-    "exaone": exaone.build,
+    "exaone": qwen2.build,
     "exaone4": exaone4.build,
     "falcon": falcon.build,
     "gemma": gemma.build,

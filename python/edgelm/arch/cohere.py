@@ -19,7 +19,7 @@ def build_cohere2(g: Graph, m: Meta, w: Weights) -> Value:
 
 
 def _build(g: Graph, m: Meta, w: Weights, windows: list[int] | None) -> Value:
-    rope = wiring.rope(g, m, w)
+    rope = wiring.rope(g, m, w, interleaved=True)
     x = g.embed(w["token_embd"])  # (T, D)
     for i, b in w.blocks(m.n_layers):
         window = windows[i] if windows else 0
@@ -29,13 +29,9 @@ def _build(g: Graph, m: Meta, w: Weights, windows: list[int] | None) -> Value:
             q = g.mul(g.layer_norm(q, None, None, m.norm_eps), b["attn_q_norm"])
             k = g.mul(g.layer_norm(k, None, None, m.norm_eps), b["attn_k_norm"])
         if windows is None or window:
-            q = g.rope(q, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, H, C)
-            k = g.rope(k, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, G, C)
+            q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5, window=window)
-        if i == m.n_layers - 1:
-            x, h, attended = g.rows(x), g.rows(h), g.rows(attended)
+        x, h, attended = wiring.wanted_rows(g, m, i, x, h, attended)
         x = g.add(x, wiring.attention_out(g, attended, b))
         x = g.add(x, wiring.glu(g, h, b, "silu"))
-    h = g.layer_norm(x, w["output_norm"], None, m.norm_eps)  # (R, D)
-    logits = g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
-    return g.scale(logits, m.number("logit_scale"))
+    return wiring.head(g, m, w, x, layer_norm=True, scale=m.number("logit_scale"))  # (R, V)

@@ -18,13 +18,10 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         q = g.rms_norm(q, b["attn_q_norm"], m.rms_eps)
         k = g.rms_norm(k, b["attn_k_norm"], m.rms_eps)
         if windows[i] or not any(windows):
-            q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
-            k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+            q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5, window=windows[i])
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         h = wiring.attention_out(g, attended, b)
         x = g.add(x, g.rms_norm(h, b["post_attention_norm"], m.rms_eps))
         x = g.add(x, g.rms_norm(wiring.glu(g, x, b, "silu"), b["post_ffw_norm"], m.rms_eps))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
+    return wiring.head(g, m, w, x)  # (R, V)

@@ -17,12 +17,9 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         own = b.get("attn_norm_2") is not None
         attention_in = wiring.norm(g, x, b, "attn_norm_2", m.norm_eps) if own else h
         q, k, v = g.heads(m.head_width, *wiring.fused_qkv(g, m, attention_in, b))
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
-        if i == m.n_layers - 1:
-            x, h, attended = g.rows(x), g.rows(h), g.rows(attended)
+        x, h, attended = wiring.wanted_rows(g, m, i, x, h, attended)
         x = g.add(x, wiring.attention_out(g, attended, b))
         x = g.add(x, wiring.mlp(g, h, b, "gelu"))
-    h = wiring.norm(g, x, w, "output_norm", m.norm_eps)  # (R, D)
-    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
+    return wiring.head(g, m, w, x, layer_norm=True)  # (R, V)

@@ -20,15 +20,11 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
     for i, b in w.blocks(m.n_layers):
         h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=scale, window=windows[i], softcap=softcap)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         h = g.linear(attended, b["attn_output"])
         x = g.add(x, g.rms_norm(h, b["post_attention_norm"], m.rms_eps))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
         x = g.add(x, g.rms_norm(wiring.glu(g, h, b, "gelu_tanh"), b["post_ffw_norm"], m.rms_eps))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    logits = g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
-    return g.softcap(logits, m.number("final_logit_softcapping", 30.0))
+    return wiring.head(g, m, w, x, softcap=m.number("final_logit_softcapping", 30.0))  # (R, V)

@@ -15,9 +15,9 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
     """Gemma 3's decoder; GGUF folds the +1 of its norms. Source: arXiv:2503.19786."""
     windows = m.windows(period=6)
     factor = m.number("rope.scaling.factor", 1.0)
-    everywhere = wiring.constant_rope(g, "rope.global", linear_rope(m.n_rot, m.rope_base, factor))
+    everywhere = wiring.rotation(g, "rope.global", linear_rope(m.n_rot, m.rope_base, factor))
     local_base = m.number("rope.freq_base_swa", LOCAL_ROPE_BASE)
-    local = wiring.constant_rope(g, "rope.local", plain_rope(m.n_rot, local_base))
+    local = wiring.rotation(g, "rope.local", plain_rope(m.n_rot, local_base))
     # The 27B model alone scales by the width per query head instead of the head's own.
     scale = (m.width / m.n_heads if m.n_layers == 62 else m.head_width) ** -0.5
 
@@ -26,15 +26,12 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         rope = local if windows[i] else everywhere
         h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
-        q = g.rope(g.rms_norm(q, b["attn_q_norm"], m.rms_eps), rope.inv_freq)  # (T, H, C)
-        k = g.rope(g.rms_norm(k, b["attn_k_norm"], m.rms_eps), rope.inv_freq)  # (T, G, C)
+        q = rope(g.rms_norm(q, b["attn_q_norm"], m.rms_eps))  # (T, H, C)
+        k = rope(g.rms_norm(k, b["attn_k_norm"], m.rms_eps))  # (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=scale, window=windows[i])
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         h = g.linear(attended, b["attn_output"])
         x = g.add(x, g.rms_norm(h, b["post_attention_norm"], m.rms_eps))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
         x = g.add(x, g.rms_norm(wiring.glu(g, h, b, "gelu_tanh"), b["post_ffw_norm"], m.rms_eps))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    logits = g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
-    return g.softcap(logits, m.number("final_logit_softcapping", 0.0))
+    return wiring.head(g, m, w, x, softcap=m.number("final_logit_softcapping", 0.0))  # (R, V)

@@ -15,10 +15,8 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         h = wiring.norm(g, x, b, "attn_norm", m.norm_eps)
         q, k, v = g.heads(m.head_width, *wiring.fused_qkv(g, m, h, b))  # (T, H, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         x = g.add(x, wiring.attention_out(g, attended, b))
         h = wiring.norm(g, x, b, "ffn_norm", m.norm_eps)
         x = g.add(x, wiring.mlp(g, h, b, "gelu_tanh"))
-    h = wiring.norm(g, x, w, "output_norm", m.norm_eps)  # (R, D)
-    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
+    return wiring.head(g, m, w, x, layer_norm=True)  # (R, V)

@@ -19,16 +19,13 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
     for i, b in w.blocks(m.n_layers):
         h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         scale, sinks = m.head_width**-0.5, b["attn_sinks"]
         attended = g.attention(q, k, v, layer=i, scale=scale, window=windows[i], sinks=sinks)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         x = g.add(x, wiring.attention_out(g, attended, b))
         x = g.add(x, _experts(g, m, g.rms_norm(x, b["post_attention_norm"], m.rms_eps), b))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
+    return wiring.head(g, m, w, x)  # (R, V)
 
 
 def _experts(g: Graph, m: Meta, h: Value, b: Block) -> Value:

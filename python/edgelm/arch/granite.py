@@ -30,23 +30,17 @@ class Scales:
 
 
 def _build(g: Graph, m: Meta, w: Weights, default: Scales) -> Value:
-    rope = wiring.rope(g, m, w)
+    rope = wiring.rope(g, m, w, interleaved=True)
     scale = m.number("attention.scale", m.head_width**-0.5)
     residual = m.number("residual_scale", default.residual)
     x = g.scale(g.embed(w["token_embd"]), m.number("embedding_scale", default.embedding))  # (T, D)
     for i, b in w.blocks(m.n_layers):
         h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=scale)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         x = g.add(x, g.scale(wiring.attention_out(g, attended, b), residual))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
-        experts = b.get("ffn_gate_inp") is not None
-        h = wiring.experts(g, m, h, b) if experts else wiring.glu(g, h, b, "silu")
-        x = g.add(x, g.scale(h, residual))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    logits = g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
-    return g.scale(logits, 1 / m.number("logit_scale", default.logit))
+        x = g.add(x, g.scale(wiring.feed_forward(g, m, h, b), residual))
+    return wiring.head(g, m, w, x, scale=1 / m.number("logit_scale", default.logit))  # (R, V)

@@ -16,16 +16,14 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
             f"{m.file.path}: metadata key 'olmo.attention.clamp_kqv' is set, and clamped queries, "
             "keys and values are not supported."
         )
-    rope = wiring.rope(g, m, w)
+    rope = wiring.rope(g, m, w, interleaved=True)
     x = g.embed(w["token_embd"])  # (T, D)
     for i, b in w.blocks(m.n_layers):
         h = g.layer_norm(x, None, None, m.norm_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         x = g.add(x, wiring.attention_out(g, attended, b))
         x = g.add(x, wiring.glu(g, g.layer_norm(x, None, None, m.norm_eps), b, "silu"))
     h = g.layer_norm(x, None, None, m.norm_eps)  # (R, D)

@@ -1,4 +1,4 @@
-"""Qwen 2 and 2.5 and Seed-OSS: Llama's wiring with biases on Q, K, V and RoPE over half-heads."""
+"""Qwen 2 and 2.5, EXAONE 3, Seed-OSS: Llama's wiring, RoPE over half-heads, biases on Q, K, V."""
 
 from __future__ import annotations
 
@@ -24,13 +24,10 @@ def _build(g: Graph, m: Meta, w: Weights, ffn_norm: str) -> Value:
     for i, b in w.blocks(m.n_layers):
         h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         x = g.add(x, g.linear(attended, b["attn_output"], b.bias("attn_output")))
         h = g.rms_norm(x, b[ffn_norm], m.rms_eps)
         x = g.add(x, wiring.glu(g, h, b, "silu"))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    return g.linear(h, w.get("output", w["token_embd"]), w.bias("output"))  # (R, V)
+    return wiring.head(g, m, w, x)  # (R, V)

@@ -17,14 +17,10 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
         q = g.rms_norm(q, b["attn_q_norm"], m.rms_eps)
         k = g.rms_norm(k, b["attn_k_norm"], m.rms_eps)
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         x = g.add(x, g.linear(attended, b["attn_output"]))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
-        experts = b.get("ffn_gate_inp") is not None
-        x = g.add(x, wiring.moe(g, m, h, b) if experts else wiring.glu(g, h, b, "silu"))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
+        x = g.add(x, wiring.feed_forward(g, m, h, b))
+    return wiring.head(g, m, w, x)  # (R, V)

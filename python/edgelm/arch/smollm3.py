@@ -12,19 +12,16 @@ PATTERN = 4  # every fourth layer leaves RoPE out
 
 def build(g: Graph, m: Meta, w: Weights) -> Value:
     """SmolLM 3's decoder. Source: arXiv:2501.18795 for the layers without positions."""
-    rope = wiring.rope(g, m, w)
+    rope = wiring.rope(g, m, w, interleaved=True)
     x = g.embed(w["token_embd"])  # (T, D)
     for i, b in w.blocks(m.n_layers):
         h = g.rms_norm(x, b["attn_norm"], m.rms_eps)
         q, k, v = g.heads(m.head_width, *wiring.qkv(g, h, b))
         if (i + 1) % PATTERN:
-            q = g.rope(q, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, H, C)
-            k = g.rope(k, rope.inv_freq, mscale=rope.mscale, interleaved=True)  # (T, G, C)
+            q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
-        if i == m.n_layers - 1:
-            x, attended = g.rows(x), g.rows(attended)
+        x, attended = wiring.wanted_rows(g, m, i, x, attended)
         x = g.add(x, wiring.attention_out(g, attended, b))
         h = g.rms_norm(x, b["ffn_norm"], m.rms_eps)
         x = g.add(x, wiring.glu(g, h, b, "silu"))
-    h = g.rms_norm(x, w["output_norm"], m.rms_eps)  # (R, D)
-    return g.linear(h, w.get("output", w["token_embd"]))  # (R, V)
+    return wiring.head(g, m, w, x)  # (R, V)

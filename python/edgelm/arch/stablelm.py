@@ -18,11 +18,9 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
         if b.get("attn_q_norm") is not None:  # (H, C): a norm of its own for each head
             q = g.mul(g.layer_norm(q, None, None, m.norm_eps), b["attn_q_norm"])
             k = g.mul(g.layer_norm(k, None, None, m.norm_eps), b["attn_k_norm"])
-        q = g.rope(q, rope.inv_freq, mscale=rope.mscale)  # (T, H, C)
-        k = g.rope(k, rope.inv_freq, mscale=rope.mscale)  # (T, G, C)
+        q, k = rope(q), rope(k)  # (T, H, C), (T, G, C)
         attended = g.attention(q, k, v, layer=i, scale=m.head_width**-0.5)
-        if i == m.n_layers - 1:
-            x, h, attended = g.rows(x), g.rows(h), g.rows(attended)
+        x, h, attended = wiring.wanted_rows(g, m, i, x, h, attended)
         x = g.add(x, wiring.attention_out(g, attended, b))
         if b.get("ffn_norm") is not None:  # absent where the feed-forward shares attention's norm
             h = wiring.norm(g, x, b, "ffn_norm", m.norm_eps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,31 +12,29 @@ from ..meta import MAX_CONTEXT, Meta
 from ..rope import Rope, factored_rope, linear_rope, plain_rope, yarn_rope
 from ..weights import Block, Weights
 
-
-@dataclass(frozen=True)
-class GraphRope:
-    """A `Rope` whose frequencies are a constant of the graph."""
-
-    inv_freq: Weight
-    mscale: float
+Rotation = Callable[[Value], Value]  # of queries or keys (T, H or G, C) by their positions
 
 
-def rope(g: Graph, m: Meta, w: Weights, *, truncate: bool = True) -> GraphRope:
+def rope(
+    g: Graph, m: Meta, w: Weights, *, interleaved: bool = False, truncate: bool = True
+) -> Rotation:
     """The RoPE that the metadata asks for: plain, linear, YaRN, or Llama 3.1's factors.
 
-    `truncate` is YaRN's, of which the files say nothing.
+    It turns pairs of neighbours if `interleaved`, else of half-heads. `truncate` is YaRN's. The
+    files say nothing of either.
     """
-    return constant_rope(g, "rope.inv_freq", _rope(m, w, truncate))
+    return rotation(g, "rope.inv_freq", _rope(m, w, truncate), interleaved=interleaved)
 
 
-def constant_rope(g: Graph, name: str, chosen: Rope) -> GraphRope:
-    """The frequencies as a constant of the graph, under a name of their own."""
+def rotation(g: Graph, name: str, chosen: Rope, *, interleaved: bool = False) -> Rotation:
+    """A RoPE whose frequencies are the graph's constant `name`."""
     frequencies = chosen.inv_freq.astype(np.float32)
     if not np.all(np.isfinite(frequencies)):
         raise ValueError(
             "RoPE's frequencies are not finite: its base, scale or factors are absurd."
         )
-    return GraphRope(g.constant(name, frequencies), chosen.mscale)
+    inv_freq = g.constant(name, frequencies)
+    return lambda x: g.rope(x, inv_freq, mscale=chosen.mscale, interleaved=interleaved)
 
 
 def _rope(m: Meta, w: Weights, truncate: bool) -> Rope:
@@ -115,8 +113,10 @@ def moe(
     )
 
 
-def experts(g: Graph, m: Meta, h: Value, b: Block) -> Value:
-    """The routed experts and, in some, one that all tokens share."""
+def feed_forward(g: Graph, m: Meta, h: Value, b: Block) -> Value:
+    """A GLU or, where a layer has a router, experts and, in some, one that all tokens share."""
+    if b.get("ffn_gate_inp") is None:
+        return glu(g, h, b, "silu")
     chosen = moe(g, m, h, b)
     if b.get("ffn_gate_shexp") is None:
         return chosen
@@ -156,3 +156,30 @@ def fused_glu(g: Graph, h: Value, b: Block, kind: str) -> Value:
     both = g.linear(h, b["ffn_up"])
     gate, up = g.split(both, both.width // 2, both.width // 2)
     return g.linear(g.gated(gate, up, kind), b["ffn_down"])
+
+
+def wanted_rows(g: Graph, m: Meta, layer: int, *values: Value) -> tuple[Value, ...]:
+    """Values (T, D) or, behind the last attention, where no others are needed, (R, D) of them."""
+    return tuple(map(g.rows, values)) if layer == m.n_layers - 1 else values
+
+
+def head(
+    g: Graph,
+    m: Meta,
+    w: Weights,
+    x: Value,
+    *,
+    layer_norm: bool = False,
+    scale: float = 1.0,
+    softcap: float = 0.0,
+) -> Value:
+    """Logits (R, V): the final norm, an RMSNorm or a LayerNorm, and the output layer.
+
+    The embedding is the output layer of a file that has none.
+    """
+    if layer_norm:
+        h = norm(g, x, w, "output_norm", m.norm_eps)
+    else:
+        h = g.rms_norm(x, w["output_norm"], m.rms_eps)
+    logits = g.linear(h, w.get("output", w["token_embd"]), w.bias("output"))
+    return g.softcap(g.scale(logits, scale), softcap)
