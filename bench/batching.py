@@ -194,9 +194,9 @@ def own_cost(model: edgelm.Model, rounds: int) -> list[float]:
     network, within = model._network, [0.0]
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             began = time.perf_counter()
-            result = function(*arguments)
+            result = function(*arguments, **options)
             within[0] += time.perf_counter() - began
             return result
 

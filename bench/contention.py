@@ -42,10 +42,8 @@ class Edgelm:
         self.ids = np.random.default_rng(0).integers(100, 4000, N_CTX).astype(np.int32)
 
     def run(self, ids: np.ndarray) -> None:
-        length, n = self.cache.length(self.sequence), len(ids)
-        positions = np.arange(length, length + n, dtype=np.int32)
-        owner = np.full(n, self.sequence, np.int32)
-        self.plan.run(self.cache, ids, positions, owner, np.array([n - 1], np.int32))
+        owner = np.full(len(ids), self.sequence, np.int32)
+        self.plan.run(self.cache, ids, owner, np.array([len(ids) - 1], np.int32))
 
     def measure(self, what: str, forced: list[int], seconds: float) -> tuple[int, float]:
         """Tokens and seconds of as many runs as fit, at least one."""

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "kernels/attention.h"
 #include "kernels/dispatch.h"
+#include "plan/state.h"
 
 namespace py = pybind11;
 
@@ -43,12 +44,6 @@ class Pages {
   std::vector<uint8_t*> pages_;
   std::vector<uint8_t> bytes_;
 };
-
-KvType kv_type_named(const std::string& name) {
-  if (name == "f16") return KvType::kF16;
-  if (name == "q8_0") return KvType::kQ8_0;
-  fail(ErrorKind::kArgument, "unknown kv_type '", name, "'; the types are f16, q8_0");
-}
 
 const float* per_head(const std::optional<Floats>& x, int n_heads, const char* name) {
   if (!x) return nullptr;

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -176,25 +177,52 @@ std::unique_ptr<Plan> compile(PyGraph& self, int n_batch, int max_rows, int n_th
                                 Interrupts(nullptr));
 }
 
+template <class T>
+std::vector<T> copied(const py::array_t<T, py::array::c_style>& array) {
+  check(array.size() <= INT_MAX, "an array of a batch has ", array.size(), " entries");
+  return {array.data(), array.data() + array.size()};
+}
+
 std::vector<int32_t> ids_of(const Ids& array, const char* name) {
   check(array.ndim() == 1, name, " must be one-dimensional, got ", array.ndim(), " axes");
-  check(array.size() <= INT_MAX, name, " has ", array.size(), " entries");
-  return {array.data(), array.data() + array.size()};
+  return copied(array);
 }
 
 // A batch of its own ids: what was checked must not change in the caller's arrays during the run.
 class OwnBatch {
  public:
-  OwnBatch(const Ids& tokens, const Ids& positions, const Ids& sequences, const Ids& wanted)
+  OwnBatch(const Ids& tokens, const Ids& sequences, const Ids& wanted,
+           const std::optional<Ids>& positions, const std::optional<Floats>& embeddings,
+           const std::optional<Ids>& adapters)
       : tokens_(ids_of(tokens, "tokens")),
-        positions_(ids_of(positions, "positions")),
         sequences_(ids_of(sequences, "sequences")),
-        wanted_(ids_of(wanted, "wanted")) {}
+        wanted_(ids_of(wanted, "wanted")) {
+    if (positions) {
+      check((positions->ndim() == 1 || (positions->ndim() == 2 && positions->shape(1) > 0)) &&
+                positions->shape(0) == tokens.shape(0),
+            "positions must have the shape (", tokens.size(), ",) or (", tokens.size(), ", P)");
+      positions_ = copied(*positions);
+    }
+    if (embeddings) {
+      check(embeddings->ndim() == 2 && embeddings->shape(1) > 0, "embeddings must have the shape ",
+            "(n, D), a row for each token of id -1");
+      embeddings_ = copied(*embeddings);
+      embedding_width_ = static_cast<int>(embeddings->shape(1));
+    }
+    if (adapters) {
+      adapters_ = ids_of(*adapters, "adapters");
+      check(!adapters_.empty(), "adapters are none; give one a sequence");
+    }
+  }
 
-  Batch view() const { return {tokens_, positions_, sequences_, wanted_}; }
+  Batch view() const {
+    return {tokens_, sequences_, wanted_, positions_, embeddings_, embedding_width_, adapters_};
+  }
 
  private:
-  std::vector<int32_t> tokens_, positions_, sequences_, wanted_;
+  std::vector<int32_t> tokens_, sequences_, wanted_, positions_, adapters_;
+  std::vector<float> embeddings_;
+  int embedding_width_ = 0;
 };
 
 // The caller's array for an output, if it gave one.
@@ -208,10 +236,11 @@ Floats given(const py::dict& out, const std::string& name, py::ssize_t n_rows, p
   return rows;
 }
 
-py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positions,
-               const Ids& sequences, const Ids& wanted, const CancelFlag* cancel,
-               const py::dict& out) {
-  const OwnBatch own(tokens, positions, sequences, wanted);
+py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& sequences,
+               const Ids& wanted, const std::optional<Ids>& positions,
+               const std::optional<Floats>& embeddings, const std::optional<Ids>& adapters,
+               const CancelFlag* cancel, const py::dict& out) {
+  const OwnBatch own(tokens, sequences, wanted, positions, embeddings, adapters);
   const Batch batch = own.view();
   self.check_batch(batch);
   py::dict results;
@@ -233,9 +262,9 @@ py::object run(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positio
   return results;
 }
 
-py::list trace(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positions,
-               const Ids& sequences, const Ids& wanted) {
-  const OwnBatch own(tokens, positions, sequences, wanted);
+py::list trace(Plan& self, KvCache* cache, const Ids& tokens, const Ids& sequences,
+               const Ids& wanted, const std::optional<Ids>& positions) {
+  const OwnBatch own(tokens, sequences, wanted, positions, {}, {});
   const Batch batch = own.view();
   std::vector<Traced> results;
   {
@@ -255,17 +284,7 @@ py::list trace(Plan& self, KvCache* cache, const Ids& tokens, const Ids& positio
 
 std::shared_ptr<KvCache> kv_cache(const Plan& self, int n_ctx, int n_parallel,
                                   const std::string& kv_type) {
-  check(kv_type == "f16" || kv_type == "q8_0", "kv_type is '", kv_type, "', expected f16 or q8_0");
-  const KvType type = kv_type == "f16" ? KvType::kF16 : KvType::kQ8_0;
-  return std::make_shared<KvCache>(self.kv_layers(), type, n_ctx, n_parallel);
-}
-
-size_t kv_bytes_per_token(const Plan& self) {
-  size_t values = 0;
-  for (const KvLayer& layer : self.kv_layers()) {
-    values += 2 * static_cast<size_t>(layer.n_kv_heads) * static_cast<size_t>(layer.head_width);
-  }
-  return values * sizeof(uint16_t);
+  return std::make_shared<KvCache>(self.states(), kv_type_named(kv_type), n_ctx, n_parallel);
 }
 
 py::list profile(Plan& self) {
@@ -321,6 +340,11 @@ void plan(py::module_& m) {
             self->graph.output(name, value.id);
           },
           py::arg("name"), py::arg("value"))
+      .def("states",
+           [](PyGraph& self) {
+             const std::lock_guard held(self.mutex);
+             return self.graph.states();
+           })
       .def("compile", &compile, py::kw_only(), py::arg("n_batch"), py::arg("max_rows"),
            py::arg("n_threads"));
 
@@ -337,14 +361,14 @@ void plan(py::module_& m) {
       .def_property_readonly("max_rows", [](const Plan& p) { return p.limits().max_rows; })
       .def_property_readonly("weight_bytes", &Plan::weight_bytes)
       .def_property_readonly("arena_bytes", &Plan::arena_bytes)
-      .def_property_readonly("kv_bytes_per_token", &kv_bytes_per_token)
       .def("kv_cache", &kv_cache, py::kw_only(), py::arg("n_ctx"), py::arg("n_parallel"),
            py::arg("kv_type"))
-      .def("run", &run, py::arg("cache"), py::arg("tokens"), py::arg("positions"),
-           py::arg("sequences"), py::arg("wanted"), py::arg("cancel") = nullptr,
-           py::arg("out") = py::dict())
-      .def("trace", &trace, py::arg("cache"), py::arg("tokens"), py::arg("positions"),
-           py::arg("sequences"), py::arg("wanted"))
+      .def("run", &run, py::arg("cache"), py::arg("tokens"), py::arg("sequences"),
+           py::arg("wanted"), py::kw_only(), py::arg("positions") = py::none(),
+           py::arg("embeddings") = py::none(), py::arg("adapters") = py::none(),
+           py::arg("cancel") = nullptr, py::arg("out") = py::dict())
+      .def("trace", &trace, py::arg("cache"), py::arg("tokens"), py::arg("sequences"),
+           py::arg("wanted"), py::kw_only(), py::arg("positions") = py::none())
       .def("force_threads", &Plan::force_threads, py::arg("n_threads"))
       .def("profile", &profile);
 }

@@ -35,6 +35,14 @@ int Graph::add(std::string_view op_name, std::vector<int> inputs,
   return n_values() - 1;
 }
 
+std::vector<StateSpec> Graph::states() const {
+  std::vector<StateSpec> states;
+  for (const Node& node : nodes_) {
+    if (const auto state = node.op->state()) states.push_back(*state);
+  }
+  return states;
+}
+
 void Graph::output(std::string_view name, int value) {
   check(value >= 0 && value < n_values(), "output '", name, "': no value ", value,
         " in this graph");

@@ -23,7 +23,7 @@ struct Node {
 // Ops in the order in which they were added; shapes are checked by add().
 class Graph {
  public:
-  // "tokens" or "positions": the batch's ids, shape (T).
+  // "tokens", the batch's ids (T), or "positions", (T, P).
   int input(std::string_view name);
   // Appends an op of ops.def and returns the id of its result. Throws kArgument.
   int add(std::string_view op, std::vector<int> inputs,
@@ -34,6 +34,7 @@ class Graph {
   const ValueType& type(int value) const { return values_[static_cast<size_t>(value)].type; }
   const Op* producer(int value) const { return values_[static_cast<size_t>(value)].op; }
   std::span<const Node> nodes() const { return nodes_; }
+  std::vector<StateSpec> states() const;  // of its ops, in their order
   int n_values() const { return static_cast<int>(values_.size()); }
 
   struct Output {

@@ -5,34 +5,27 @@
 #include <span>
 #include <vector>
 
-#include "kernels/attention.h"
 #include "plan/batch.h"
 #include "plan/page_arena.h"
+#include "plan/state.h"
 
 namespace edgelm {
 
-// What one kv op of a graph keeps: k and v (G, C) of every token, or of a window's.
-struct KvLayer {
-  int layer;  // any number from 0 to 4095, once a graph
-  int n_kv_heads, head_width;
-  int window;  // 0: everything is kept
-  bool operator==(const KvLayer&) const = default;
-};
-
-// Keys and values of up to n_parallel sequences of up to n_ctx tokens.
+// The state of up to n_parallel sequences of up to n_ctx tokens. Its i-th token is slot i of a
+// sequence, whatever position it stands for.
 //
-// Layers of one shape and window form a group. A page holds 64 tokens of a group's layers, as tiles
-// [layer][K|V][head] (kernels/attention.h), and every sequence has a table of pages for each group.
-// Forks share pages; a shared page is copied when a token must be written into it. A windowed group
-// lets go of pages that lie behind its window by more than kRollbackTokens.
+// States that are equal but for their layers share a pool. A page holds 64 tokens of a pool's
+// layers, as tiles [layer][K|V][head] (kernels/attention.h), and every sequence has a table of
+// pages for each pool. Forks share pages; a shared page is copied when a token must be written into
+// it. A pool with a window lets go of pages that lie behind it by more than kRollbackTokens. A
+// fixed state is one page, and a run writes to a copy of it.
 //
 // Every function may be called from any thread; a sequence that is part of a run raises kBusy.
 class KvCache {
  public:
-  static constexpr int kMaxLayers = 4096;
-  static constexpr int kRollbackTokens = kPageTokens;  // that truncate() can always take back
+  static constexpr int kRollbackTokens = kPageTokens;  // that truncate() takes back behind a window
 
-  KvCache(std::vector<KvLayer> layers, KvType type, int n_ctx, int n_parallel);
+  KvCache(std::vector<StateSpec> states, KvType type, int n_ctx, int n_parallel);
 
   // Handles are never reused while the process runs into fewer than 2^31 of them.
   int32_t create();                // kCacheFull if n_parallel are alive
@@ -40,15 +33,16 @@ class KvCache {
   void drop(int32_t sequence);
   int length(int32_t sequence) const;
   // Forgets all but the first n tokens. Returns how many are kept: n, or 0 if a window has moved on
-  // from what a query at n would see; the caller then replays them.
+  // from what a query at n would see, or a fixed state beyond n; the caller then replays them.
   int truncate(int32_t sequence, int n);
 
   // A run's claim on its sequences.
   class Reservation {
    public:
-    // Checks that the batch is grouped by sequence and continues each one (kArgument), that it has
-    // room (kCacheFull) and is in no other run (kBusy), and makes its pages writable (kMemory).
-    Reservation(KvCache& cache, const Batch& batch);
+    // Checks that the batch is grouped by sequence (kArgument), that each has room (kCacheFull) and
+    // is in no other run (kBusy), makes its pages writable (kMemory), and says in which slot each
+    // token goes: those that follow what its sequence holds.
+    Reservation(KvCache& cache, const Batch& batch, std::span<int32_t> slots);
     // Without commit() lengths are as before, and the pages that were added are returned.
     ~Reservation();
     Reservation(const Reservation&) = delete;
@@ -57,7 +51,7 @@ class KvCache {
     void commit();
 
    private:
-    void claim(int32_t handle, int first, int end);
+    void claim(int32_t handle, std::span<int32_t> slots);
     void close(bool keep_tokens) noexcept;
 
     KvCache& cache_;
@@ -65,32 +59,34 @@ class KvCache {
     bool open_ = true;
   };
 
-  // Where a layer's tiles are for a sequence of a run: pages[i] holds tokens [64 i, 64 i + 64),
-  // those of head h at the offset + h * tile_bytes.
-  struct Tiles {
-    uint8_t* const* pages;
-    size_t k_offset, v_offset, tile_bytes;
+  // Where a layer's keys and values are for a sequence of a run: table[i] holds slots
+  // [64 i, 64 i + 64), the keys of head h at k_offset + h * k_tile_bytes, the values likewise.
+  struct LayerPages {
+    uint8_t* const* table;
+    size_t k_offset, k_tile_bytes, v_offset, v_tile_bytes;
   };
-  Tiles tiles(int32_t sequence, int layer) const noexcept;
+  LayerPages pages(int32_t sequence, int layer) const noexcept;
+  // A layer's fixed state for a sequence of a run, which may write to it.
+  uint8_t* fixed(int32_t sequence, int layer) const noexcept;
 
-  const std::vector<KvLayer>& layers() const { return layers_; }
+  const std::vector<StateSpec>& states() const { return states_; }
   KvType type() const { return type_; }
   int n_ctx() const { return n_ctx_; }
   int n_parallel() const { return n_parallel_; }
   size_t reserved_bytes() const;   // addresses
   size_t committed_bytes() const;  // memory, at most
-  size_t bytes_per_token() const;  // of a sequence that no window has shortened
 
  private:
-  struct Group {
-    int window;
+  struct Pool {
+    StateSpec kind;  // of its states, but for their layers
     PageArena arena;
+    bool is_fixed() const { return kind.fixed_bytes > 0; }
   };
-  struct Place {
-    int group = -1;
-    size_t k_offset = 0, v_offset = 0, tile_bytes = 0;
+  struct Layer {
+    int pool = -1;
+    size_t k_offset = 0, k_tile_bytes = 0, v_offset = 0, v_tile_bytes = 0;
   };
-  // The pages [first, end) of a sequence in one group.
+  // The pages [first, end) of a sequence in one pool; of a fixed state its page, and a run's copy.
   struct Table {
     int first = 0, end = 0;
     std::vector<uint8_t*> pages;
@@ -99,20 +95,23 @@ class KvCache {
     int32_t handle = -1;  // -1: free
     int length = 0;
     const Reservation* run = nullptr;  // that it is part of
-    std::vector<Table> tables;         // one a group
+    std::vector<Table> tables;         // one a pool
   };
 
-  size_t place_of(int32_t handle) const;  // in sequences_; kArgument if it is not alive
+  void add_pools();
+  size_t index_of(int32_t handle) const;  // in sequences_; kArgument if it is not alive
   Sequence& idle(int32_t handle);         // kBusy if it is part of a run
   Sequence& new_sequence();
+  const Table& table(int32_t sequence, const Layer& layer) const noexcept;
   void reserve(Sequence& sequence, int n_tokens);
-  void keep_pages(Sequence& sequence, size_t group, int first, int end) noexcept;
+  void keep_pages(Sequence& sequence, size_t pool, int first, int end) noexcept;
+  void settle(Sequence& sequence, size_t pool, bool keep_copy) noexcept;
 
-  std::vector<KvLayer> layers_;
+  std::vector<StateSpec> states_;
   KvType type_;
   int n_ctx_, n_parallel_;
-  std::vector<Group> groups_;
-  std::vector<Place> places_;  // by layer number
+  std::vector<Pool> pools_;
+  std::vector<Layer> layers_;  // by number
   std::vector<Sequence> sequences_;
   int32_t n_created_ = 0;
   mutable std::mutex mutex_;

@@ -51,6 +51,17 @@ const Weight& OpArgs::weight(size_t i) const {
   return *found;
 }
 
+StateSpec OpArgs::state(size_t i) const {
+  const Op* made_by = input(i).op;
+  const auto state = made_by == nullptr ? std::nullopt : made_by->state();
+  check(state.has_value(), "input ", i, " must be the result of an op that keeps a state, as kv");
+  return *state;
+}
+
+void OpArgs::expect_positions(size_t i) const {
+  check(input(i).name == "positions", "input ", i, " must be the graph's positions");
+}
+
 void OpArgs::expect(size_t n_inputs, size_t max_weights) const {
   check(inputs.size() == n_inputs, "got ", inputs.size(), " inputs, expected ", n_inputs);
   check(weights.size() <= max_weights, "got ", weights.size(), " weights, expected at most ",

@@ -13,6 +13,7 @@
 #include "plan/attrs.h"
 #include "plan/batch.h"
 #include "plan/run_state.h"
+#include "plan/state.h"
 #include "plan/weights.h"
 
 namespace edgelm {
@@ -48,6 +49,8 @@ struct OpArgs {
   const Shape& floats(size_t i) const;            // its shape; throws unless it holds floats
   const Weight& weight(size_t i) const;           // throws if it is absent
   const Weight* optional_weight(size_t i) const;  // null if it is absent
+  StateSpec state(size_t i) const;                // that it is a handle to; throws unless it is one
+  void expect_positions(size_t i) const;
   void expect(size_t n_inputs, size_t max_weights) const;
 };
 
@@ -98,8 +101,9 @@ struct StepSize {
 // What one thread sees of one phase of one step of a run.
 struct StepContext {
   RunState& run;
-  const Batch& batch;
-  KvCache* cache;  // null if the graph has no kv op
+  const Batch& batch;             // its positions are given
+  std::span<const int32_t> slot;  // of each token: how many are before it in its sequence
+  KvCache* cache;                 // null if no op has a state
   const KernelTable& kernels;
   Regime regime;
   Partition partition;
@@ -136,6 +140,9 @@ class Op {
   // Checks inputs, weights and attributes, keeps what run() needs, and returns the result's type.
   // Throws kArgument that says what, got and expected.
   virtual ValueType infer(const OpArgs& args) = 0;
+
+  // What it keeps of every sequence in the KV cache. Its result is a handle to that.
+  virtual std::optional<StateSpec> state() const { return {}; }
 
   virtual WeightUse weight_use(int /*weight*/) const { return WeightUse::kFloats; }
 

@@ -66,6 +66,7 @@ uint8_t* PageArena::acquire() {
 }
 
 void PageArena::release(uint8_t* page) noexcept {
+  if (page == nullptr) return;
   const size_t i = index(page);
   if (--owners_[i] > 0) return;
   os::decommit(page, page_bytes_);

@@ -19,7 +19,7 @@ class PageArena {
   uint8_t* acquire();  // a page with one owner, its content unspecified; throws kMemory
   void share(const uint8_t* page) { ++owners_[index(page)]; }
   bool shared(const uint8_t* page) const { return owners_[index(page)] > 1; }
-  void release(uint8_t* page) noexcept;
+  void release(uint8_t* page) noexcept;  // null is fine
 
   size_t page_bytes() const { return page_bytes_; }  // a multiple of the system's pages
   size_t reserved_bytes() const { return page_bytes_ * owners_.size(); }

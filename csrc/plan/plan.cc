@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
+#include <numeric>
 #include <optional>
 #include <utility>
 
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "kernels/dispatch.h"
-#include "plan/ops/kv.h"
 
 namespace edgelm {
 namespace {
@@ -30,6 +31,20 @@ const Limits& checked(const Limits& limits) {
   check(limits.n_threads >= 1 && limits.n_threads <= 1024, "n_threads is ", limits.n_threads,
         ", expected 1 to 1024");
   return limits;
+}
+
+// The embeddings are as many as tokens want them, and finite.
+void check_embeddings(const Batch& batch) {
+  if (batch.embedding_width == 0) return;
+  const auto n_wanted = std::count(batch.token.begin(), batch.token.end(), -1);
+  const auto width = static_cast<size_t>(batch.embedding_width);
+  check(batch.embeddings.size() == static_cast<size_t>(n_wanted) * width, "got ",
+        batch.embeddings.size() / width, " rows of embeddings for ", n_wanted, " tokens of id -1");
+  const auto bad = std::find_if_not(batch.embeddings.begin(), batch.embeddings.end(),
+                                    [](float x) { return std::isfinite(x); });
+  check(bad == batch.embeddings.end(), "row ",
+        static_cast<size_t>(bad - batch.embeddings.begin()) / width,
+        " of the embeddings is not finite");
 }
 
 // Holds the flag that a plan is running.
@@ -53,6 +68,7 @@ class Running {
 // The run in progress.
 struct Plan::Active {
   const Batch& batch;
+  std::span<const int32_t> slots;
   Program& program;
   KvCache* cache;
   std::span<float* const> outputs;
@@ -67,7 +83,8 @@ Plan::Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll&
       kernels_(active_kernels()),
       lowering_(*graph_, kernels_),
       weights_(lowering_, limits.n_threads, poll),
-      kv_layers_(edgelm::kv_layers(*graph_)) {
+      states_(graph_->states()),
+      slots_(static_cast<size_t>(limits.n_batch)) {
   check(!graph_->outputs().empty(), "the graph has no output; name one with Graph.output");
   const auto add_program = [&](Regime regime, int max_tokens) {
     programs_.emplace_back(make_schedule(*graph_, lowering_, weights_, regime,
@@ -98,7 +115,7 @@ void Plan::check_batch(const Batch& batch) const {
   const int n = batch.n_tokens();
   check(n >= 1 && n <= limits_.n_batch, "a batch of ", n, " tokens, expected 1 to ",
         limits_.n_batch);
-  check(batch.position.size() == batch.token.size(), "got ", batch.position.size(),
+  check(batch.position.size() % batch.token.size() == 0, "got ", batch.position.size(),
         " positions for ", n, " tokens");
   check(batch.sequence.size() == batch.token.size(), "got ", batch.sequence.size(),
         " sequences for ", n, " tokens");
@@ -113,7 +130,14 @@ void Plan::check_batch(const Batch& batch) const {
   for (const int32_t position : batch.position) {
     check(position >= 0, "position ", position, " is negative");
   }
-  for (const Step& step : programs_[0].schedule.steps) step.op->check_batch(batch, step.weights);
+  check_embeddings(batch);
+  size_t n_sequences = 0;
+  each_sequence(batch, [&](int32_t, size_t, size_t) { ++n_sequences; });
+  check(batch.adapter.empty() || batch.adapter.size() == n_sequences, "got ", batch.adapter.size(),
+        " adapters for ", n_sequences, " sequences");
+  for (const int32_t adapter : batch.adapter) {
+    check(adapter == 0, "there is no adapter ", adapter, "; 0 stands for none");
+  }
 }
 
 Plan::Status Plan::run(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
@@ -137,16 +161,26 @@ std::vector<Traced> Plan::trace(const Batch& batch, KvCache* cache) {
   return results;
 }
 
-Plan::Status Plan::execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
+Plan::Status Plan::execute(const Batch& given, KvCache* cache, std::span<float* const> outputs,
                            const Poll& poll, std::vector<Traced>* trace) {
-  check_batch(batch);
-  check(kv_layers_.empty() || (cache != nullptr && cache->layers() == kv_layers_),
+  check_batch(given);
+  check(states_.empty() || (cache != nullptr && cache->states() == states_),
         "the plan needs a KV cache of its own layers; make one with Plan.kv_cache");
+  const auto slots = std::span(slots_).first(given.token.size());
   std::optional<KvCache::Reservation> tokens;
-  if (!kv_layers_.empty()) tokens.emplace(*cache, batch);
+  if (states_.empty()) {
+    each_sequence(given, [&](int32_t, size_t first, size_t end) {
+      std::iota(slots.begin() + first, slots.begin() + end, 0);
+    });
+  } else {
+    tokens.emplace(*cache, given, slots);
+  }
+  Batch batch = given;
+  if (batch.position.empty()) batch.position = slots;
+  for (const Step& step : programs_[0].schedule.steps) step.op->check_batch(batch, step.weights);
   const size_t i = batch.n_tokens() <= programs_[0].schedule.max_tokens ? 0 : 1;
   Program& program = programs_[i];
-  const Active active{batch, program, cache, outputs, trace};
+  const Active active{batch, slots, program, cache, outputs, trace};
   estimate(program, batch);
   state_->begin(&poll);
   caller_left_ns_ = 0;
@@ -282,6 +316,7 @@ void Plan::run_step(const Active& active, int index, const Item& item, Turn& tur
       arena_.data() + thread_arenas_ + thread_bytes_ * static_cast<size_t>(turn.thread);
   const StepContext context{*state_,
                             active.batch,
+                            active.slots,
                             active.cache,
                             kernels_,
                             active.program.schedule.regime,

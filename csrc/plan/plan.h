@@ -23,7 +23,7 @@ struct Limits {
   int n_threads = 1;
 };
 
-// A value of a run: n_rows rows of the shape's widths; none for ids and KV handles.
+// A value of a run: n_rows rows of the shape's widths; none for ids and handles of states.
 struct Traced {
   Shape shape;
   int n_rows = 0;
@@ -50,7 +50,7 @@ class Plan {
   // Loads the weights. Throws kArgument, kIo, kUnsupportedModel, kMemory, or what `poll` throws.
   Plan(std::shared_ptr<const Graph> graph, const Limits& limits, const Poll& poll);
 
-  // Throws kArgument unless T, R, ids, positions and wanted rows are in range.
+  // Throws kArgument unless T, R, wanted rows and the lengths of all arrays are in range.
   void check_batch(const Batch& batch) const;
 
   // Runs a batch; outputs[i] gets the rows of output i. Nothing is allocated. Throws kBusy if the
@@ -69,7 +69,7 @@ class Plan {
   std::vector<StepProfile> profile();
 
   const Graph& graph() const { return *graph_; }
-  const std::vector<KvLayer>& kv_layers() const { return kv_layers_; }
+  const std::vector<StateSpec>& states() const { return states_; }
   const Limits& limits() const { return limits_; }
   const char* isa() const { return kernels_.isa; }
   size_t weight_bytes() const { return weights_.n_bytes(); }
@@ -91,7 +91,7 @@ class Plan {
     int n_tokens = -1, n_rows = -1;
   };
 
-  Status execute(const Batch& batch, KvCache* cache, std::span<float* const> outputs,
+  Status execute(const Batch& given, KvCache* cache, std::span<float* const> outputs,
                  const Poll& poll, std::vector<Traced>* trace);
   static void estimate(Program& program, const Batch& batch);
   void work(const Active& active, Turn& turn);
@@ -113,7 +113,8 @@ class Plan {
   size_t thread_arenas_ = 0;  // where they begin, and the bytes of each
   size_t thread_bytes_ = 0;
   std::unique_ptr<RunState> state_;
-  std::vector<KvLayer> kv_layers_;              // that a cache must have
+  std::vector<StateSpec> states_;               // that a cache must have
+  std::vector<int32_t> slots_;                  // of the run's tokens
   uint32_t run_ = 0;                            // this run's number
   std::vector<std::vector<uint32_t>> made_in_;  // the run in which a thread made a step for itself
   std::vector<int> forced_;

@@ -140,6 +140,8 @@ class Graph:
     def constant(self, name: str, array: Floats) -> Weight: ...
     def input(self, name: str) -> Value:
         """ "tokens" or "positions"."""
+    def states(self) -> list[StateSpec]:
+        """What its ops keep of every sequence, in their order."""
     def add(
         self,
         op: str,
@@ -165,19 +167,25 @@ class Plan:
     max_rows: int
     weight_bytes: int  # packed
     arena_bytes: int
-    kv_bytes_per_token: int  # as f16
     def kv_cache(self, *, n_ctx: int, n_parallel: int, kv_type: str) -> KvCache: ...
     def run(
         self,
         cache: KvCache | None,
         tokens: Ids,
-        positions: Ids,
         sequences: Ids,
         wanted: Ids,
+        *,
+        positions: Ids | None = None,
+        embeddings: Floats | None = None,
+        adapters: Ids | None = None,
         cancel: CancelFlag | None = None,
         out: dict[str, Floats] = ...,
     ) -> dict[str, Floats] | None:
-        """Run T <= n_batch tokens, grouped by sequence, positions rising from the cache's length.
+        """Run T <= n_batch tokens, grouped by sequence, each behind what the cache has of its own.
+
+        positions: (T,) or (T, P), what rope and tables of positions see; by default each token's
+        place in its sequence. embeddings: (n, D), rows of the token table for tokens of id -1, in
+        their order. adapters: one a sequence, in their order; 0 is none, and the only one there is.
 
         Returns each output's (R, width) rows for the R <= max_rows wanted indices into the batch,
         in the array that `out` has for it or in a new one; or None if it was cancelled, the
@@ -186,7 +194,13 @@ class Plan:
         out of range or arrays of the wrong form, and what a signal handler raises.
         """
     def trace(
-        self, cache: KvCache | None, tokens: Ids, positions: Ids, sequences: Ids, wanted: Ids
+        self,
+        cache: KvCache | None,
+        tokens: Ids,
+        sequences: Ids,
+        wanted: Ids,
+        *,
+        positions: Ids | None = None,
     ) -> list[Floats]:
         """Run, and return every value of the graph in order: its inputs (empty), then each op's.
 
@@ -200,6 +214,35 @@ class Plan:
         "wait_ns": at the barrier before it, "barrier": whether it has one, "bytes": of weights,
         "macs", "runs"}.
         """
+
+class StateSpec:
+    """What an op keeps of every sequence: keys and values of its tokens, or plain bytes."""
+
+    def __init__(
+        self,
+        *,
+        layer: int = 0,
+        n_heads: int = 0,
+        k_width: int = 0,
+        v_width: int = 0,
+        window: int = 0,
+        fixed_bytes: int = 0,
+    ) -> None: ...
+    layer: int  # a number of its own
+    n_heads: int  # of keys (n_heads, k_width) and values (n_heads, v_width) of each token,
+    k_width: int
+    v_width: int
+    window: int  # or of the last so many; 0 keeps all
+    fixed_bytes: int  # or else: bytes that do not grow
+
+KV_TYPES: tuple[str, ...]  # of keys and values
+PAGE_TOKENS: int  # tokens of a page of the KV cache
+
+def state_bytes(states: Sequence[StateSpec], n_tokens: int, kv_type: str) -> int:
+    """What one sequence takes of the KV cache, in whole pages.
+
+    A window keeps a page on each side of it, to roll back and to begin in.
+    """
 
 class KvCache:
     n_ctx: int

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 Weight = _core.Weight
 Plan = _core.Plan
 KvCache = _core.KvCache
+StateSpec = _core.StateSpec
 CancelFlag = _core.CancelFlag
+PAGE_TOKENS = _core.PAGE_TOKENS
+state_bytes = _core.state_bytes
 Attr = float | int | str | bool
 
 
@@ -53,16 +56,6 @@ class Node:
     attrs: Mapping[str, Attr]
 
 
-@dataclass(frozen=True)
-class KvLayer:
-    """What the KV cache keeps for one attention layer: k and v (G, C) of each token."""
-
-    layer: int
-    n_kv_heads: int
-    head_width: int
-    window: int  # tokens; 0 keeps all
-
-
 class Graph:
     """Ops in the order in which they were added, mirrored in `nodes` for the NumPy reference."""
 
@@ -71,9 +64,14 @@ class Graph:
         self.nodes: list[Node] = []
         self.constants: dict[str, NDArray[np.float32]] = {}
         self.outputs: dict[str, int] = {}
-        self.kv_layers: list[KvLayer] = []
+        self._kept: dict[int, Value] = {}  # keys and values, by layer
         self.tokens = self._input("tokens")
         self.positions = self._input("positions")
+
+    @property
+    def states(self) -> list[StateSpec]:
+        """What its ops keep of every sequence in the KV cache."""
+        return self._native.states()
 
     # --- leaves -------------------------------------------------------------------------------
 
@@ -212,15 +210,18 @@ class Graph:
     def rope(
         self, x: Value, inv_freq: Weight, *, mscale: float = 1.0, interleaved: bool = False
     ) -> Value:
-        """Rotates the first 2 * len(inv_freq) of each head of x (T, H, C) by the positions."""
+        """Rotates the first 2 N of each head of x (T, H, C) by positions (T, P) @ inv_freq (P, N).
+
+        inv_freq may be (N,), for P = 1. A position of one number stands for P equal ones.
+        """
         attrs = {"mscale": mscale, "interleaved": interleaved}
-        return self._add("rope", [x], [inv_freq], attrs)
+        return self._add("rope", [x, self.positions], [inv_freq], attrs)
 
     def attention(
         self,
         q: Value,
-        k: Value,
-        v: Value,
+        k: Value | None = None,
+        v: Value | None = None,
         *,
         layer: int,
         scale: float,
@@ -230,12 +231,15 @@ class Graph:
     ) -> Value:
         """Causal attention of q (T, H, C) over the cache, k and v (T, G, C) appended: (T, H * C).
 
-        A window of w sees the w newest positions, its own included; 0 sees all.
+        Without k and v it reads what an earlier call appended to that layer. A window of w sees the
+        w newest tokens, its own included; 0 sees all.
         """
-        kv = self._add("kv", [k, v], attrs={"layer": layer, "window": window})
-        self.kv_layers.append(KvLayer(layer, int(k.shape[1]), int(k.shape[2]), window))
+        if k is not None and v is not None:
+            self._kept[layer] = self._add("kv", [k, v], attrs={"layer": layer, "window": window})
+        elif k is not None or v is not None or layer not in self._kept:
+            raise ValueError(f"attention: layer {layer} has no keys and values yet; give k and v.")
         attrs = {"scale": scale, "window": window, "softcap": softcap}
-        return self._add("attention", [q, kv], [sinks], attrs)
+        return self._add("attention", [q, self._kept[layer]], [sinks], attrs)
 
     # --- the end ------------------------------------------------------------------------------
 

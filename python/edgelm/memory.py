@@ -9,26 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .graph import KvLayer
-
-KV_PAGE = 64  # tokens
-SCALE_WIDTH = 32  # values of a q8_0 cache that share a 2-byte scale
-
-
-def kv_bytes(layers: Sequence[KvLayer], n_tokens: int, kv_type: str) -> int:
-    """Bytes of the KV cache for one sequence: whole pages of 64 tokens, K and V.
-
-    A layer with a window keeps that and a page on each side, to roll back and to begin in.
-    """
-    total = 0
-    for layer in layers:
-        kept = min(n_tokens, layer.window + 2 * KV_PAGE) if layer.window else n_tokens
-        pages = -(-kept // KV_PAGE)
-        value_bytes = 2 * layer.head_width
-        if kv_type == "q8_0":
-            value_bytes = layer.head_width + 2 * -(-layer.head_width // SCALE_WIDTH)
-        total += 2 * pages * KV_PAGE * layer.n_kv_heads * value_bytes
-    return total
+    from .graph import StateSpec
 
 
 def check_activations_fit(
@@ -44,20 +25,22 @@ def check_activations_fit(
 
 
 def check_cache_fits(
-    layers: Sequence[KvLayer], n_ctx: int, kv_type: str, weight_bytes: int, memory_bytes: int
+    states: Sequence[StateSpec], n_ctx: int, kv_type: str, weight_bytes: int, memory_bytes: int
 ) -> None:
     """MemoryError unless memory holds the weights and one sequence of n_ctx tokens.
 
     Other sequences are only promised addresses: they may well stay short.
     """
-    needed = kv_bytes(layers, n_ctx, kv_type)
+    from .graph import PAGE_TOKENS, state_bytes  # costs NumPy, which the command line may not need
+
+    needed = state_bytes(states, n_ctx, kv_type)
     room = memory_bytes - weight_bytes
     if needed <= room:
         return
     fits = 0
     step = 1 << 27
-    while step >= KV_PAGE:  # the longest context of whole pages that fits
-        if kv_bytes(layers, fits + step, kv_type) <= room:
+    while step >= PAGE_TOKENS:  # the longest context of whole pages that fits
+        if state_bytes(states, fits + step, kv_type) <= room:
             fits += step
         step //= 2
     if fits:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 MAX_LOGITS_BYTES = 32 << 20
-KV_TYPES = ("f16", "q8_0")
+KV_TYPES = _core.KV_TYPES
 
 
 @dataclass
@@ -68,9 +68,11 @@ class Network:
     def run(
         self,
         tokens: Ids,
-        positions: Ids,
         sequences: Ids,
         wanted: Ids,
+        *,
+        embeddings: Floats | None = None,
+        adapters: Ids | None = None,
         cancel: CancelFlag | None = None,
         out: Floats | None = None,
     ) -> Floats | None:
@@ -79,8 +81,16 @@ class Network:
         None if it was cancelled. They come in `out` if it is given. Tokens are grouped by sequence
         and continue it. See `_core.Plan.run` for the errors.
         """
-        into = {} if out is None else {"logits": out}
-        results = self.plan.run(self.cache, tokens, positions, sequences, wanted, cancel, into)
+        results = self.plan.run(
+            self.cache,
+            tokens,
+            sequences,
+            wanted,
+            embeddings=embeddings,
+            adapters=adapters,
+            cancel=cancel,
+            out={} if out is None else {"logits": out},
+        )
         return None if results is None else results["logits"]
 
 
@@ -100,8 +110,6 @@ def open_network(
     OSError if it can't be read, ValueError for the arguments, MemoryError if the KV cache of one
     whole context is more than the machine has.
     """
-    if kv_type not in KV_TYPES:
-        raise ValueError(f"kv_type is {kv_type!r}; expected one of {', '.join(KV_TYPES)}.")
     if activations not in EXACT:
         raise ValueError(f"activations is {activations!r}; expected one of {', '.join(EXACT)}.")
     file = open_gguf(Path(path))
@@ -117,7 +125,7 @@ def open_network(
             f"only {row_width:,} rows."
         )
     weight_bytes = sum(t.n_bytes for t in file.tensors)
-    check_cache_fits(graph.kv_layers, meta.n_ctx, kv_type, weight_bytes, _core.physical_bytes())
+    check_cache_fits(graph.states, meta.n_ctx, kv_type, weight_bytes, _core.physical_bytes())
     plan = graph.compile(
         n_batch=min(n_batch, meta.n_ctx),
         max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * row_width))),

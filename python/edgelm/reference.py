@@ -69,14 +69,28 @@ class Reference:
         self._kv_dtype = kv_dtype
         self._decoded: dict[str, Doubles] = {}
 
-    def run(self, tokens: Sequence[int], wanted: Sequence[int] | None = None) -> dict[str, Doubles]:
-        """Each output by name; `wanted` are indices of tokens, all by default."""
-        results = self.trace(tokens, wanted)
+    def run(
+        self,
+        tokens: Sequence[int],
+        wanted: Sequence[int] | None = None,
+        positions: NDArray[np.integer] | None = None,
+    ) -> dict[str, Doubles]:
+        """Each output by name; `wanted` are indices of tokens, all by default.
+
+        positions: (T,) or (T, P); from 0 on by default.
+        """
+        results = self.trace(tokens, wanted, positions)
         return {name: results[index] for name, index in self._graph.outputs.items()}
 
-    def trace(self, tokens: Sequence[int], wanted: Sequence[int] | None = None) -> list[Any]:
+    def trace(
+        self,
+        tokens: Sequence[int],
+        wanted: Sequence[int] | None = None,
+        positions: NDArray[np.integer] | None = None,
+    ) -> list[Any]:
         """Every node's result, in the order in which the graph's ops were added."""
         self._tokens = np.asarray(tokens, np.int64)
+        self._positions = np.arange(len(tokens)) if positions is None else positions
         self._wanted = np.arange(len(tokens)) if wanted is None else np.asarray(wanted, np.int64)
         results: list[Any] = []
         for node in self._graph.nodes:
@@ -97,8 +111,8 @@ class Reference:
     def _op_tokens(self, node: Node, x: list[Any], w: list[Any]) -> NDArray[np.int64]:
         return self._tokens
 
-    def _op_positions(self, node: Node, x: list[Any], w: list[Any]) -> NDArray[np.int64]:
-        return np.arange(len(self._tokens))
+    def _op_positions(self, node: Node, x: list[Any], w: list[Any]) -> NDArray[np.integer]:
+        return self._positions
 
     def _op_embed(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
         return w[0][x[0]]
@@ -172,9 +186,11 @@ class Reference:
         return x[0].reshape(len(x[0]), -1, int(node.attrs["width"]))
 
     def _op_rope(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
-        n_pairs = len(w[0])
-        positions = np.arange(len(self._tokens)) if len(x[0]) == len(self._tokens) else self._wanted
-        angle = positions[:, None, None] * w[0]
+        inv_freq = np.atleast_2d(w[0])  # (P, N)
+        n_pairs = inv_freq.shape[1]
+        positions = x[1] if len(x[0]) == len(self._tokens) else x[1][self._wanted]
+        positions = np.broadcast_to(positions.reshape(len(x[0]), -1), (len(x[0]), len(inv_freq)))
+        angle = (positions @ inv_freq)[:, None]
         cos, sin = np.cos(angle) * node.attrs["mscale"], np.sin(angle) * node.attrs["mscale"]
         even, odd = (
             (slice(0, 2 * n_pairs, 2), slice(1, 2 * n_pairs, 2))
@@ -193,8 +209,7 @@ class Reference:
     def _op_attention(self, node: Node, x: list[Any], w: list[Any]) -> Doubles:
         q, (k, v) = x
         n_tokens, n_heads, width = q.shape
-        group = n_heads // k.shape[1]
-        k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
+        k, v = (np.repeat(a, n_heads // k.shape[1], axis=1) for a in (k, v))
         scores = np.einsum("thc,shc->hts", q, k) * node.attrs["scale"]
         cap, window = float(node.attrs["softcap"]), int(node.attrs["window"])
         if cap:

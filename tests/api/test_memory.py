@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 from edgelm import memory
-from edgelm.graph import KvLayer
+from edgelm.graph import PAGE_TOKENS, StateSpec, state_bytes
 from edgelm.model import open_network
 from tiny_models import TinyLlama
 
-LAYERS = [KvLayer(i, 8, 128, 0) for i in range(32)]  # Llama 3 8B: 128 KiB a token in float16
+
+def heads(n: int, width: int, **options: int) -> StateSpec:
+    return StateSpec(n_heads=n, k_width=width, v_width=width, **options)
+
+
+LAYERS = [heads(8, 128) for _ in range(32)]  # Llama 3 8B: 128 KiB a token in float16
 
 
 def test_a_context_that_fits_is_allowed():
@@ -31,7 +36,7 @@ def test_a_context_that_does_not_fit_is_refused_with_the_arithmetic(kv_type, byt
     (fits,) = map(int, re.findall(r"Use n_ctx=(\d+)", text))
     memory.check_cache_fits(LAYERS, fits, kv_type, 5 << 30, 6 << 30)
     with pytest.raises(MemoryError):
-        memory.check_cache_fits(LAYERS, fits + memory.KV_PAGE, kv_type, 5 << 30, 6 << 30)
+        memory.check_cache_fits(LAYERS, fits + PAGE_TOKENS, kv_type, 5 << 30, 6 << 30)
     assert ("q8_0" in text.split("Use n_ctx")[1]) == (kv_type == "f16")
 
 
@@ -112,8 +117,8 @@ def peak_rss(script: str, *arguments: object) -> int:
 
 def test_peak_memory_of_a_short_reply(smollm2_path):
     """At most the file and what the cache holds, with 15 % and 120 MB for all else."""
-    layers = [KvLayer(i, 3, 64, 0) for i in range(30)]  # SmolLM2-135M
-    used = memory.kv_bytes(layers, 4 + 32, "f16")
+    layers = [heads(3, 64) for _ in range(30)]  # SmolLM2-135M
+    used = state_bytes(layers, 4 + 32, "f16")
     ours = peak_rss(MEASURE, smollm2_path, 8192, 32)
     assert ours <= 1.15 * (smollm2_path.stat().st_size + used) + 120e6
     assert ours > smollm2_path.stat().st_size / 2  # what is measured holds the weights
@@ -131,7 +136,7 @@ def test_a_long_context_costs_nothing_before_its_tokens_come(smollm2_path):
     long = peak_rss(MEASURE, smollm2_path, 8192, 0)
     assert abs(long - short) < 10e6
     # The seeded fault: a cache that is committed at load would cost this.
-    assert memory.kv_bytes([KvLayer(i, 3, 64, 0) for i in range(30)], 8192, "f16") > 100e6
+    assert state_bytes([heads(3, 64) for _ in range(30)], 8192, "f16") > 100e6
 
 
 LEAKS = """

@@ -44,9 +44,8 @@ def logits(path: Path) -> NDArray[np.float32]:
     graph.output("logits", build(graph, Meta(file), Weights(file, graph)))
     plan = graph.compile(n_batch=32, max_rows=32, n_threads=2)
     cache = plan.kv_cache(n_ctx=N_CTX, n_parallel=1, kv_type="f16")
-    positions = np.arange(len(TOKENS), dtype=np.int32)
     sequences = np.full(len(TOKENS), cache.create(), np.int32)
-    results = plan.run(cache, TOKENS, positions, sequences, positions)
+    results = plan.run(cache, TOKENS, sequences, np.arange(len(TOKENS), dtype=np.int32))
     assert results is not None
     return results["logits"]
 

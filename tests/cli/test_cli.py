@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from edgelm import cli, hub, memory
+from edgelm import cli, hub
 from edgelm.cli import info
 from edgelm.cli.options import GENERATE_OPTIONS, NUMBERS
 from edgelm.cli.terminal import ProgressBar, printable, size, take_any_text
-from edgelm.graph import Graph, KvLayer
+from edgelm.graph import Graph, StateSpec, state_bytes
 from edgelm.hub import Step
 from edgelm.options import Options
 from gguf_bytes import STRING, U32, Gguf, array, string, tensor, value
@@ -187,7 +187,7 @@ def test_info_of_shapes_that_do_not_fit(capsys, tmp_path):
 
 
 def test_kv_bytes_are_what_the_cache_takes(tiny):
-    """Independent source: the plan's own count of bytes a token."""
+    """Independent source: arithmetic, and what the cache commits."""
     from edgelm.arch import build
     from edgelm.gguf import open_gguf
     from edgelm.meta import Meta
@@ -196,16 +196,21 @@ def test_kv_bytes_are_what_the_cache_takes(tiny):
     file, graph = open_gguf(tiny), Graph()
     graph.output("logits", build(graph, Meta(file), Weights(file, graph)))
     plan = graph.compile(n_batch=32, max_rows=1, n_threads=1)
-    assert memory.kv_bytes(graph.kv_layers, 640, "f16") == 640 * plan.kv_bytes_per_token
-    cache = plan.kv_cache(n_ctx=640, n_parallel=1, kv_type="q8_0")
-    assert memory.kv_bytes(graph.kv_layers, 640, "q8_0") <= cache.reserved_bytes
+    width = sum(state.n_heads * state.k_width for state in graph.states)
+    assert state_bytes(graph.states, 640, "f16") == 640 * 2 * 2 * width
+    for kv_type in ("f16", "q8_0"):
+        cache = plan.kv_cache(n_ctx=640, n_parallel=1, kv_type=kv_type)
+        assert 0 <= cache.reserved_bytes - state_bytes(graph.states, 640, kv_type) < 10 * 65536
+    with pytest.raises(ValueError, match="kv_type is 'f64'; expected one of f16, q8_0"):
+        state_bytes(graph.states, 640, "f64")
 
 
 def test_a_windowed_layer_stops_growing():
-    layers = [KvLayer(0, 1, 256, 512)]
-    assert memory.kv_bytes(layers, 256, "f16") == 2 * 256 * 256 * 2
-    assert memory.kv_bytes(layers, 1 << 20, "f16") == 2 * 640 * 256 * 2
-    assert memory.kv_bytes([KvLayer(0, 2, 80, 0)], 1, "q8_0") == 2 * 64 * 2 * (80 + 2 * 3)
+    layers = [StateSpec(n_heads=1, k_width=256, v_width=256, window=512)]
+    assert state_bytes(layers, 256, "f16") == 2 * 256 * 256 * 2
+    assert state_bytes(layers, 1 << 20, "f16") == 2 * 640 * 256 * 2
+    narrow = StateSpec(n_heads=2, k_width=80, v_width=80)
+    assert state_bytes([narrow], 1, "q8_0") == 2 * 64 * 2 * (80 + 2 * 3)
 
 
 # --- run ---

@@ -76,7 +76,7 @@ TEST(wrong_shapes_are_named) {
   rejects("rms_norm", {t.x}, {nullptr}, {});
   rejects("heads", {t.x}, {}, attrs({{"width", int64_t{24}}}));
   rejects("slice", {t.x}, {}, attrs({{"start", int64_t{60}}, {"width", int64_t{5}}}));
-  rejects("rope", {t.x}, {weight({8})}, {});
+  rejects("rope", {t.x, t.graph.input("positions")}, {weight({8})}, {});
   rejects("nonsense", {t.x}, {}, {});
 }
 

@@ -20,6 +20,7 @@ class Builder {
  public:
   std::shared_ptr<const Graph> build() {
     const int tokens = graph_.input("tokens");
+    positions_ = graph_.input("positions");
     const auto table = weight({kVocab, kWidth});
     const auto inv_freq = weight({kHeadWidth / 2});
     int x = add("embed", {tokens}, {table});
@@ -70,26 +71,26 @@ class Builder {
   int norm(int x) { return add("rms_norm", {x}, {weight({kWidth})}, {{"eps", 1e-5}}); }
   int heads(int x) { return add("heads", {x}, {}, {{"width", int64_t{kHeadWidth}}}); }
   int rope(int x, const std::shared_ptr<const Weight>& inv_freq) {
-    return add("rope", {x}, {inv_freq});
+    return add("rope", {x, positions_}, {inv_freq});
   }
   int slice(int x, int start) {
     return add("slice", {x}, {}, {{"start", int64_t{start}}, {"width", int64_t{kFf}}});
   }
 
   Graph graph_;
+  int positions_ = -1;
   std::mt19937 random_{11};
 };
 
 struct Ids {
-  std::vector<int32_t> token, position, sequence, wanted;
-  Batch batch() const { return {token, position, sequence, wanted}; }
+  std::vector<int32_t> token, sequence, wanted;
+  Batch batch() const { return {token, sequence, wanted}; }
 };
 
 Ids ids_of(int first, int n, int32_t sequence) {
   Ids ids;
   for (int i = 0; i < n; ++i) {
     ids.token.push_back((first + i) * 37 % kVocab);
-    ids.position.push_back(first + i);
     ids.sequence.push_back(sequence);
     ids.wanted.push_back(i);
   }
@@ -99,7 +100,7 @@ Ids ids_of(int first, int n, int32_t sequence) {
 // The logits of kTokens tokens, in chunks of that many.
 constexpr int kTokens = 30;
 std::vector<float> logits_of(Plan& plan, int chunk) {
-  KvCache cache(plan.kv_layers(), KvType::kF16, 64, 1);
+  KvCache cache(plan.states(), KvType::kF16, 64, 1);
   const int32_t sequence = cache.create();
   std::vector<float> all, hidden(static_cast<size_t>(kTokens) * kWidth);
   for (int first = 0; first < kTokens; first += chunk) {
@@ -145,7 +146,7 @@ TEST(plan_gives_the_same_bits_while_its_threads_change) {
 
 TEST(plan_stops_when_poll_says_so_or_throws) {
   Plan plan(Builder().build(), {64, 64, 3}, {});
-  KvCache cache(plan.kv_layers(), KvType::kF16, 64, 1);
+  KvCache cache(plan.states(), KvType::kF16, 64, 1);
   const Ids ids = ids_of(0, kTokens, cache.create());
   std::vector<float> logits(size_t{kTokens} * kVocab), hidden(size_t{kTokens} * kWidth);
   float* const outputs[] = {logits.data(), hidden.data()};

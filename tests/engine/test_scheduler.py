@@ -325,10 +325,10 @@ class Failing(FakeNetwork):
 
     poison = 99
 
-    def run(self, tokens, *rest):
+    def run(self, tokens, *rest, **options):
         if self.poison in tokens:
             raise MemoryError("no page is left")
-        return super().run(tokens, *rest)
+        return super().run(tokens, *rest, **options)
 
 
 def test_an_error_of_a_step_ends_only_the_request_to_blame():

@@ -40,10 +40,9 @@ class Attention:
     def run(self, cache, *parts, wanted=None):
         """Append ids to sequences, (handle, ids) each; every layer's rows side by side."""
         tokens = np.concatenate([ids for _, ids in parts]).astype(np.int32)
-        positions = [cache.length(s) + np.arange(len(ids)) for s, ids in parts]
         sequences = [np.full(len(ids), s) for s, ids in parts]
         wanted = np.arange(len(tokens)) if wanted is None else np.asarray(wanted)
-        arrays = (tokens, np.concatenate(positions), np.concatenate(sequences), wanted)
+        arrays = (tokens, np.concatenate(sequences), wanted)
         outputs = self.plan.run(cache, *(a.astype(np.int32) for a in arrays))
         return np.concatenate([outputs[str(layer)] for layer in range(len(self.windows))], axis=1)
 
@@ -213,14 +212,12 @@ def test_misuse_is_a_clear_error(model, ids):
     with pytest.raises(ValueError, match="cannot keep"):
         cache.truncate(sequence, 1)
     one = np.zeros(1, np.int32)
-    with pytest.raises(ValueError, match="has position 5"):
-        model.plan.run(cache, one, one + 5, one + sequence, one)
     other = Attention(windows=(0,)).cache()
     stranger = other.create()
     with pytest.raises(ValueError, match="KV cache of its own layers"):
         model.run(other, (stranger, ids[:1]))
     with pytest.raises(ValueError, match="KV cache"):
-        model.plan.run(None, one, one, one, one)
+        model.plan.run(None, one, one, one)
     with pytest.raises(ValueError, match="kv_type"):
         model.cache(kv_type="f32")
     for n_ctx in (0, -1, 2**30):

@@ -168,14 +168,13 @@ def run_both(name: str, n_tokens: int, n_threads: int, fault: bool = False) -> s
     plan = graph.compile(n_batch=64, max_rows=64, n_threads=n_threads)
     tokens = rng.integers(0, VOCAB, n_tokens).astype(np.int32)
     wanted = np.unique([0, n_tokens // 2, n_tokens - 1]).astype(np.int32)
-    positions = np.arange(n_tokens, dtype=np.int32)
     sequences = np.zeros(n_tokens, np.int32)
     tables = dict(builder.tables)
     if fault:
         graph.constants["table"] = tables["table"] * np.float32(1.01)
     want = Reference(graph, weights_by_name(tables)).trace(tokens, wanted)
-    got = plan.trace(None, tokens, positions, sequences, wanted)
-    results = plan.run(None, tokens, positions, sequences, wanted)
+    got = plan.trace(None, tokens, sequences, wanted)
+    results = plan.run(None, tokens, sequences, wanted)
     out = got[graph.outputs["out"]]
     assert np.array_equal(results["out"], out.reshape(len(out), -1))
     return first_difference(graph, got, want, tolerance=2e-5)
@@ -203,8 +202,8 @@ def test_moe_does_not_depend_on_its_batch():
         builder.graph.output("out", moe(builder))
         plan = builder.graph.compile(n_batch=64, max_rows=1, n_threads=n_threads)
         zero, none = np.zeros(30, np.int32), np.zeros(0, np.int32)
-        results.append(plan.run(None, tokens, tokens, zero, none)["out"])
-        one = [plan.run(None, t, t, zero[:1], none)["out"][0] for t in tokens[:, None]]
+        results.append(plan.run(None, tokens, zero, none)["out"])
+        one = [plan.run(None, t, zero[:1], none)["out"][0] for t in tokens[:, None]]
         results.append(np.stack(one))
     assert all(np.array_equal(r, results[0]) for r in results)
 
@@ -259,7 +258,7 @@ def test_a_graph_can_be_compiled_twice_and_grow(rng):
     b.graph.output("twice", b.graph.scale(x, 2))
     second = b.graph.compile(n_batch=4, max_rows=4, n_threads=2)
     ids = np.arange(3, dtype=np.int32)
-    args = (None, ids, ids, np.zeros(3, np.int32), ids)
+    args = (None, ids, np.zeros(3, np.int32), ids)
     assert list(first.run(*args)) == ["x"]
     results = second.run(*args)
     assert np.array_equal(2 * results["x"], results["twice"])
@@ -275,6 +274,6 @@ def test_one_value_may_be_several_outputs_and_a_view(rng):
         plan = b.graph.compile(n_batch=20, max_rows=1, n_threads=n_threads)
         for n in (2, 20):
             ids = np.arange(n, dtype=np.int32)
-            results = plan.run(None, ids, ids, ids * 0, ids[:0])
+            results = plan.run(None, ids, ids * 0, ids[:0])
             assert np.array_equal(results["a"], results["b"])
             assert np.array_equal(results["a"][:, 5:25], results["part"])

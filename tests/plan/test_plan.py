@@ -102,9 +102,8 @@ def test_trace_ends_with_the_logits_of_run(plain, ids):
     want = all_logits(plain, ids, N_TOKENS)
     for n in (3, N_TOKENS):
         cache = cache_of(plain)
-        positions = np.arange(n, dtype=np.int32)
         owners = np.full(n, cache.create(), np.int32)
-        trace = plain.trace(cache, ids[:n], positions, owners, positions)
+        trace = plain.trace(cache, ids[:n], owners, np.arange(n, dtype=np.int32))
         assert np.array_equal(trace[-1], want[:n])
 
 
@@ -115,33 +114,52 @@ def test_bad_batches_are_rejected_before_any_compute(plain):
     cache = cache_of(plain, n_parallel=1)
     s = cache.create()
 
-    def attempt(message, tokens=(1, 2), positions=(0, 1), sequences=(s, s), wanted=(1,)):
-        arrays = [np.array(a, np.int32) for a in (tokens, positions, sequences, wanted)]
+    def attempt(message, tokens=(1, 2), sequences=(s, s), wanted=(1,), **options):
+        arrays = [np.array(a, np.int32) for a in (tokens, sequences, wanted)]
+        options = {name: np.array(value) for name, value in options.items()}
         with pytest.raises(ValueError, match=message):
-            plain.run(cache, *arrays)
+            plain.run(cache, *arrays, **options)
         assert cache.length(s) == 0
+        assert cache.committed_bytes == 0
+
+    def int32(*values):
+        return np.array(values, np.int32)
 
     attempt("token id -1 at index 1", tokens=(0, -1))
     attempt(f"token id {VOCAB} at index 0.*{VOCAB} tokens", tokens=(VOCAB, 0))
-    attempt("position", positions=(1, 2))
-    attempt("position", positions=(0, 2))
-    attempt("position -1 is negative", positions=(-1, 0))
-    attempt("1 positions for 2 tokens", positions=(0,))
+    attempt("position -1 is negative", positions=int32(5, -1))
+    attempt(f"position {-(2**31)} is negative", positions=int32([5, 5], [5, -(2**31)]))
+    for wrong in (int32(0), int32(), int32([1, 2]), int32([], []), int32([[1]], [[2]])):
+        attempt(r"positions must have the shape \(2,\) or \(2, P\)", positions=wrong)
+    attempt("3 numbers a token; the model's rope takes 1", positions=int32([0] * 3, [1] * 3))
+    row = np.zeros((1, 64), np.float32)
+    attempt("1 rows of embeddings for 0 tokens", embeddings=row)
+    attempt("1 rows of embeddings for 2 tokens", (-1, -1), embeddings=row)
+    attempt("0 rows of embeddings for 1 tokens", (1, -1), embeddings=row[:0])
+    attempt("63 values a row, expected 64", (-1, 1), embeddings=row[:, :63].copy())
+    attempt("token id -2 at index 1", (-1, -2), embeddings=row)
+    attempt("row 0 of the embeddings is not finite", (-1, 1), embeddings=row * np.float32("nan"))
+    attempt(r"embeddings must have the shape \(n, D\)", (-1, 1), embeddings=row[0])
+    attempt(r"embeddings must have the shape \(n, D\)", embeddings=row[:, :0])
+    attempt("there is no adapter 1", adapters=int32(1))
+    attempt("there is no adapter -1", adapters=int32(-1))
+    attempt("2 adapters for 1 sequences", adapters=int32(0, 0))
+    attempt("adapters are none", adapters=int32())
     attempt("3 sequences for 2 tokens", sequences=(s, s, s))
     attempt("sequence", sequences=(s + 1, s + 1))
     attempt("wanted index 2 is outside", wanted=(2,))
     attempt("wanted index -1", wanted=(-1,))
     attempt("must rise, got 0 after 1", wanted=(1, 0))
     attempt("must rise, got 1 after 1", wanted=(1, 1))
-    attempt("a batch of 0 tokens", (), (), (), ())
+    attempt("a batch of 0 tokens", (), (), ())
     many = np.zeros(129, np.int32)
-    attempt("a batch of 129 tokens, expected 1 to 128", many, np.arange(129), many + s)
+    attempt("a batch of 129 tokens, expected 1 to 128", many, many + s)
     with pytest.raises(ValueError, match="KV cache"):
-        plain.run(None, *(np.zeros(1, np.int32),) * 4)
+        plain.run(None, *(np.zeros(1, np.int32),) * 3)
     with pytest.raises(TypeError):
-        plain.run(cache, *(np.zeros(1, np.int64),) * 4)
+        plain.run(cache, *(np.zeros(1, np.int64),) * 3)
     with pytest.raises(ValueError, match="one-dimensional"):
-        plain.run(cache, *(np.zeros((1, 1), np.int32),) * 4)
+        plain.run(cache, *(np.zeros((1, 1), np.int32),) * 3)
 
 
 def test_a_full_cache_is_an_error_and_leaves_it_as_it_was(plain, ids):
@@ -202,7 +220,7 @@ def slow() -> Plan:
 
 def start_slow(plan: Plan, cancel: _core.CancelFlag | None = None):
     ids = np.arange(512, dtype=np.int32)
-    return plan.run(None, ids, ids, ids * 0, ids[-1:], cancel)
+    return plan.run(None, ids, ids * 0, ids[-1:], cancel=cancel)
 
 
 def test_a_run_is_cancelled_within_50_ms(slow):
@@ -331,7 +349,6 @@ def test_decode_has_few_barriers(plain, ids):
 def test_what_a_plan_holds(plain):
     assert plain.isa == _core.active_isa()
     assert (plain.n_threads, plain.n_batch, plain.max_rows) == (2, 128, 128)
-    assert plain.kv_bytes_per_token == 3 * 2 * 32 * 2
     weights = 3 * (64 * 64 * 2 + 32 * 64 * 2 + 3 * 96 * 64 + 2 * 64) + VOCAB * 64 + 64
     assert 4 * weights <= plain.weight_bytes <= 4.2 * weights
     # Every buffer of every layer apart would be three times this.

@@ -29,9 +29,8 @@ def compiled(path: Path, n_threads: int = 2) -> tuple[Graph, Plan]:
 
 def trace(plan: Plan, tokens: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:
     cache = plan.kv_cache(n_ctx=256, n_parallel=1, kv_type="f16")
-    positions = np.arange(len(tokens), dtype=np.int32)
     sequences = np.full(len(tokens), cache.create(), np.int32)
-    return plan.trace(cache, tokens, positions, sequences, wanted)
+    return plan.trace(cache, tokens, sequences, wanted)
 
 
 @pytest.mark.parametrize("quant", TOLERANCE)

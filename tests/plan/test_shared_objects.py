@@ -89,7 +89,7 @@ def test_threads_may_build_one_graph_while_others_compile_it(rng, hasty):
     def compile(_: int) -> None:
         for _ in range(10):
             plan = graph.compile(n_batch=4, max_rows=4, n_threads=1)
-            results = plan.run(None, ids, ids, np.zeros(3, np.int32), ids)
+            results = plan.run(None, ids, np.zeros(3, np.int32), ids)
             assert np.array_equal(results["x"], table[:3])
 
     with ThreadPoolExecutor(6) as pool:
@@ -97,7 +97,7 @@ def test_threads_may_build_one_graph_while_others_compile_it(rng, hasty):
         for future in made:
             future.result()
     plan = graph.compile(n_batch=4, max_rows=4, n_threads=1)
-    results = plan.run(None, ids, ids, np.zeros(3, np.int32), ids)
+    results = plan.run(None, ids, np.zeros(3, np.int32), ids)
     assert len(results) == 1 + 4 * 60
 
 
@@ -133,7 +133,7 @@ def test_ids_that_change_during_a_run_do_no_harm(rng, hasty):
     try:
         for _ in range(2000):
             try:
-                rows = plan.run(None, tokens, ids, np.zeros(n, np.int32), ids)["x"]
+                rows = plan.run(None, tokens, np.zeros(n, np.int32), ids)["x"]
                 outcomes.add("run" if rows[-1].tobytes() in good else "wrong")
             except ValueError as error:
                 outcomes.add("refused" if str(2**30) in str(error) else str(error))

@@ -126,11 +126,11 @@ class FakeNetwork:
         said = len(text) - 1 - at
         return self.script[said] if said < len(self.script) else EOS
 
-    def run(self, tokens, positions, sequences, wanted, cancel=None, out=None):
+    def run(self, tokens, sequences, wanted, *, cancel=None, out=None):
         if not self._running.acquire(blocking=False):
             raise Busy("the network is running")
         try:
-            rows = self._run(tokens, positions, sequences, wanted, cancel)
+            rows = self._run(tokens, sequences, wanted, cancel)
             if rows is None or out is None:
                 return rows
             assert out.shape == rows.shape
@@ -139,20 +139,20 @@ class FakeNetwork:
         finally:
             self._running.release()
 
-    def _run(self, tokens, positions, sequences, wanted, cancel):
+    def _run(self, tokens, sequences, wanted, cancel):
         self.before_run()
-        for array in (tokens, positions, sequences, wanted):
+        for array in (tokens, sequences, wanted):
             assert array.dtype == np.int32
             assert array.ndim == 1
         assert 1 <= len(tokens) <= self.n_batch
         assert len(wanted) <= self.max_rows
-        assert len(tokens) == len(positions) == len(sequences)
+        assert len(tokens) == len(sequences)
         groups = [s for i, s in enumerate(sequences) if i == 0 or s != sequences[i - 1]]
         assert len(groups) == len(set(groups)), "not grouped by sequence"
         texts = {s: self.cache.texts[s][:] for s in groups}
         rows = []
-        for i, (token, position, s) in enumerate(zip(tokens, positions, sequences, strict=True)):
-            assert position == len(texts[s]) < self.n_ctx, "not where the cache ends"
+        for i, (token, s) in enumerate(zip(tokens, sequences, strict=True)):
+            assert len(texts[s]) < self.n_ctx, "no room"
             texts[s].append(int(token))
             if i in wanted:
                 rows.append(np.append(self.logits_of(texts[s]), [np.float32(1e9)] * PADDING))

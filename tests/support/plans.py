@@ -28,12 +28,8 @@ def cache_of(plan: Plan, n_parallel: int = 4) -> KvCache:
 
 def run(plan, cache, ids, sequences, wanted=None, **options):
     """All logits of ids, each after what its sequence holds."""
-    lengths = {s: cache.length(s) for s in set(sequences.tolist())}
-    positions = np.empty_like(ids)
-    for i, s in enumerate(sequences.tolist()):
-        positions[i], lengths[s] = lengths[s], lengths[s] + 1
     wanted = np.arange(len(ids), dtype=np.int32) if wanted is None else wanted
-    results = plan.run(cache, ids, positions, sequences, wanted, **options)
+    results = plan.run(cache, ids, sequences, wanted, **options)
     return None if results is None else results["logits"]
 
 

@@ -1,10 +1,13 @@
+#include <algorithm>
+
 #include "core/error.h"
 #include "plan/op.h"
 
 namespace edgelm {
 namespace {
 
-// out(T, D) = table(V, D)[index(T)], the index being the batch's tokens or positions
+// out(T, D) = table(V, D)[index(T)], the index being the batch's tokens or positions; for tokens of
+// id -1 the rows of embeddings that the batch has
 class Embed final : public Op {
  public:
   ValueType infer(const OpArgs& args) override {
@@ -32,21 +35,34 @@ class Embed final : public Op {
 
   void check_batch(const Batch& batch,
                    std::span<const LoadedWeight* const> weights) const override {
+    const LoadedWeight& table = *weights[0];
+    table.check_unchanged();
+    check(!by_position_ || batch.n_positions() == 1, "got positions of ", batch.n_positions(),
+          " numbers a token; the model's table takes 1");
+    const bool given = !by_position_ && batch.embedding_width > 0;
+    check(!given || batch.embedding_width == table.k, "embeddings have ", batch.embedding_width,
+          " values a row, expected ", table.k);
     const auto ids = by_position_ ? batch.position : batch.token;
-    const int n = weights[0]->n;
-    weights[0]->check_unchanged();
     for (size_t i = 0; i < ids.size(); ++i) {
-      check(ids[i] >= 0 && ids[i] < n, by_position_ ? "position " : "token id ", ids[i],
-            " at index ", i, " of the batch is out of range: the model has ", n,
+      const bool known = ids[i] >= 0 && ids[i] < table.n;
+      check(known || (given && ids[i] == -1), by_position_ ? "position " : "token id ", ids[i],
+            " at index ", i, " of the batch is out of range: the model has ", table.n,
             by_position_ ? " positions" : " tokens");
     }
   }
 
   void run(const StepContext& c) const override {
     const auto ids = by_position_ ? c.batch.position : c.batch.token;
-    const Range rows = c.rows;
-    for (int t = rows.begin; t < rows.end; ++t) {
-      c.weights[0]->read_row(ids[static_cast<size_t>(t)], c.thread_memory, c.out[t]);
+    const auto before = ids.first(static_cast<size_t>(c.rows.begin));
+    auto given = std::count(before.begin(), before.end(), -1);  // rows of embeddings
+    for (int t = c.rows.begin; t < c.rows.end; ++t) {
+      const int32_t id = ids[static_cast<size_t>(t)];
+      if (id >= 0) {
+        c.weights[0]->read_row(id, c.thread_memory, c.out[t]);
+      } else {
+        std::copy_n(&c.batch.embeddings[static_cast<size_t>(given++ * c.row_width)], c.row_width,
+                    c.out[t]);
+      }
     }
   }
 

@@ -111,7 +111,7 @@ def build(g: Graph, m: Meta, w: Weights) -> Value:
 def _check_shapes(g: Graph, m: Meta, w: Weights) -> None:
     """Tensors may fit each other and yet not what the metadata states."""
     stated = [("embedding_length", m.width, w["token_embd"].shape[-1])]
-    stated += [("attention.head_count_kv", m.n_kv_heads, layer.n_kv_heads) for layer in g.kv_layers]
+    stated += [("attention.head_count_kv", m.n_kv_heads, s.n_heads) for s in g.states if s.n_heads]
     for key, value, found in stated:
         if value != found:
             raise ModelFormatError(

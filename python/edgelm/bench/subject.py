@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import Model
 from ..gguf import open_gguf
-from ..memory import kv_bytes
+from ..graph import state_bytes
 from ..model import Network, open_network
 from ..options import Options
 from ..samplers import Sampler
@@ -133,7 +133,7 @@ class Subject:
             cpus=cpus,
         )
         self.weight_bytes = network.plan.weight_bytes
-        self.kv_layers = network.graph.kv_layers
+        self.states = network.graph.states
         self.prefill_s, self.decode_s = self._pilot()
 
     def __enter__(self) -> Subject:
@@ -174,7 +174,7 @@ class Subject:
 
     def kv_read_bytes(self, depth: int) -> int:
         """Bytes of keys and values that a token behind `depth` others reads; windows are heeded."""
-        return kv_bytes(self.kv_layers, depth, self.settings.kv_type)
+        return state_bytes(self.states, depth, self.settings.kv_type)
 
     def _pilot(self) -> tuple[float, float]:
         """Seconds of a prompt token and of a decoded token, after a first run that warms up."""
@@ -212,7 +212,7 @@ def describe(file: GgufFile, network: Network, kv_type: str) -> ModelInfo:
         bytes_per_token=head.n_bytes + sum(int(t.n_bytes * used(t)) for t in layers),
         layer_macs=sum(int(math.prod(t.shape) * used(t)) for t in layers if len(t.shape) > 1),
         head_macs=math.prod(head.shape),
-        kv_bytes_per_token=kv_bytes(network.graph.kv_layers, 64, kv_type) // 64,
+        kv_bytes_per_token=state_bytes(network.graph.states, 64, kv_type) // 64,
     )
 
 

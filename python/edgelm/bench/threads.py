@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..memory import kv_bytes
+from ..graph import state_bytes
 from .run import Run, Task
 from .timing import Times
 from .topology import Core, fast_cpus, physical
@@ -119,12 +119,11 @@ def suggestion(settings: Sequence[ThreadSetting], subject: Subject, memory_bytes
     context that would else be shorter than the model's.
     """
     chosen = best(settings)
-    layers = subject.kv_layers
     room = 0.75 * memory_bytes - subject.weight_bytes
     contexts = {}
     for kv_type in ("f16", "q8_0"):
         n_ctx = min(subject.info.n_ctx_train, 8192)
-        while n_ctx > 64 and kv_bytes(layers, n_ctx, kv_type) > room:
+        while n_ctx > 64 and state_bytes(subject.states, n_ctx, kv_type) > room:
             n_ctx //= 2
         contexts[kv_type] = n_ctx
     arguments = [f"n_threads={chosen.n_threads}"]

@@ -14,12 +14,11 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..memory import kv_bytes
 from .terminal import printable, resolve, size, table
 
 if TYPE_CHECKING:
     from ..gguf import GgufFile
-    from ..graph import KvLayer
+    from ..graph import StateSpec
 
 HELP = "show what a file holds and what it costs"
 
@@ -79,8 +78,10 @@ def _tensor_types(file: GgufFile) -> str:
 
 
 def _memory(file: GgufFile) -> str:
+    from ..graph import state_bytes
+
     try:
-        layers, n_ctx_train = _kv_layers(file)
+        states, n_ctx_train = _states(file)
     except ValueError as error:  # the file is damaged or unknown, or its shapes do not fit
         reason = printable(str(error)).removeprefix(f"{file.path}: ")
         return f"  edgelm cannot run this file: {reason}"
@@ -89,13 +90,13 @@ def _memory(file: GgufFile) -> str:
         ("memory at n_ctx", "KV f16", "KV q8_0", "total f16", "total q8_0")
     ]
     for n_ctx in sorted({*(n for n in CONTEXTS if n < n_ctx_train), n_ctx_train}):
-        f16, q8_0 = kv_bytes(layers, n_ctx, "f16"), kv_bytes(layers, n_ctx, "q8_0")
+        f16, q8_0 = (state_bytes(states, n_ctx, kv_type) for kv_type in ("f16", "q8_0"))
         sizes = (f16, q8_0, weights + f16, weights + q8_0)
         rows.append((f"{n_ctx:,}", *map(size, sizes)))
     return table(rows, ">")
 
 
-def _kv_layers(file: GgufFile) -> tuple[list[KvLayer], int]:
+def _states(file: GgufFile) -> tuple[list[StateSpec], int]:
     """From the model's graph, which needs the header only."""
     from ..arch import build
     from ..graph import Graph
@@ -104,7 +105,7 @@ def _kv_layers(file: GgufFile) -> tuple[list[KvLayer], int]:
 
     meta, graph = Meta(file), Graph()
     build(graph, meta, Weights(file, graph))
-    return graph.kv_layers, meta.n_ctx_train
+    return graph.states, meta.n_ctx_train
 
 
 def _tensors(file: GgufFile) -> str:

@@ -136,13 +136,11 @@ class Scheduler(Tasks):
 
     def _run(self, parts: list[Part]) -> None:
         tokens: list[int] = []
-        positions: list[int] = []
         handles: list[int] = []
         wanted: list[int] = []
         n_decoded, hands_out = 0, False
         for request, text, at, n, n_rows in parts:
             tokens += request.ids[at : at + n]
-            positions += range(at, at + n)
             handles += [text.handle] * n
             wanted += range(len(tokens) - n_rows, len(tokens))
             n_decoded += n == 1
@@ -154,11 +152,10 @@ class Scheduler(Tasks):
         try:
             result = self.network.run(
                 np.array(tokens, np.int32),
-                np.array(positions, np.int32),
                 np.array(handles, np.int32),
                 np.array(wanted, np.int32),
-                self._flag,
-                rows[: len(wanted)],
+                cancel=self._flag,
+                out=rows[: len(wanted)],
             )
         except (EdgelmError, MemoryError) as error:
             self._blame(parts, error)
