@@ -38,6 +38,8 @@ void cache(py::module_& m) {
       .def_property_readonly("n_ctx", &KvCache::n_ctx)
       .def_property_readonly("n_parallel", &KvCache::n_parallel)
       .def_property_readonly("reserved_bytes", &KvCache::reserved_bytes)
+      .def_property_readonly("sequences", &KvCache::sequences)
+      .def_property_readonly("context_bytes", &KvCache::context_bytes)
       .def_property_readonly("committed_bytes", &KvCache::committed_bytes)
       .def("create", &KvCache::create)
       .def("fork", &KvCache::fork, py::arg("sequence"))

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/memory_room.h"
 
 namespace edgelm {
 namespace {
@@ -118,6 +119,15 @@ void KvCache::drop(int32_t handle) {
   sequence.handle = -1;
 }
 
+std::vector<int32_t> KvCache::sequences() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<int32_t> alive;
+  for (const Sequence& sequence : sequences_) {
+    if (sequence.handle >= 0) alive.push_back(sequence.handle);
+  }
+  return alive;
+}
+
 int KvCache::length(int32_t handle) const {
   const std::lock_guard lock(mutex_);
   return sequences_[index_of(handle)].length;
@@ -184,6 +194,22 @@ void KvCache::reserve(Sequence& sequence, int n_tokens) {
   }
 }
 
+// A page takes memory when it is written to, and a system that has none left then ends the process.
+// So ask before, each time that the cache has grown by what was left of the last answer.
+void KvCache::check_memory(size_t bytes_before) {
+  constexpr size_t kMargin = 16 << 20, kMostAhead = 64 << 20;
+  const size_t bytes = used_bytes();
+  if (bytes <= checked_bytes_ || bytes <= bytes_before) return;
+  const size_t more = bytes - bytes_before;
+  const MemoryRoom room = memory_room();
+  if (room.bytes < more + kMargin) {
+    fail(ErrorKind::kMemory, "the KV cache holds ", bytes_before, " bytes and needs ", more,
+         " more, but ", room.bytes, " are left ", room.limit,
+         "; end other sessions, or load the model with a smaller n_ctx or kv_type 'q8_0'");
+  }
+  checked_bytes_ = bytes + std::min<size_t>((room.bytes - more - kMargin) / 4, kMostAhead);
+}
+
 // The end of a run: its copy of a fixed state takes the state's place, or is forgotten.
 void KvCache::settle(Sequence& sequence, size_t pool, bool keep_copy) noexcept {
   std::vector<uint8_t*>& pages = sequence.tables[pool].pages;
@@ -195,9 +221,11 @@ KvCache::Reservation::Reservation(KvCache& cache, const Batch& batch, std::span<
     : cache_(cache), batch_(batch) {
   const std::lock_guard lock(cache.mutex_);
   try {
+    const size_t before = cache.used_bytes();
     each_sequence(batch, [&](int32_t handle, size_t first, size_t end) {
       claim(handle, slots.subspan(first, end - first));
     });
+    cache.check_memory(before);
   } catch (...) {
     close(false);
     throw;
@@ -277,8 +305,14 @@ size_t KvCache::reserved_bytes() const {
   return bytes;
 }
 
+size_t KvCache::context_bytes() const { return state_bytes(states_, type_, n_ctx_); }
+
 size_t KvCache::committed_bytes() const {
   const std::lock_guard lock(mutex_);
+  return used_bytes();
+}
+
+size_t KvCache::used_bytes() const noexcept {
   size_t bytes = 0;
   for (const Pool& pool : pools_) bytes += pool.arena.committed_bytes();
   return bytes;

@@ -31,6 +31,7 @@ class KvCache {
   int32_t create();                // kCacheFull if n_parallel are alive
   int32_t fork(int32_t sequence);  // likewise
   void drop(int32_t sequence);
+  std::vector<int32_t> sequences() const;  // that are alive
   int length(int32_t sequence) const;
   // Forgets all but the first n tokens. Returns how many are kept: n, or 0 if a window has moved on
   // from what a query at n would see, or a fixed state beyond n; the caller then replays them.
@@ -74,6 +75,7 @@ class KvCache {
   int n_ctx() const { return n_ctx_; }
   int n_parallel() const { return n_parallel_; }
   size_t reserved_bytes() const;   // addresses
+  size_t context_bytes() const;    // memory of one sequence of n_ctx tokens
   size_t committed_bytes() const;  // memory, at most
 
  private:
@@ -105,6 +107,8 @@ class KvCache {
   const Table& table(int32_t sequence, const Layer& layer) const noexcept;
   void reserve(Sequence& sequence, int n_tokens);
   void keep_pages(Sequence& sequence, size_t pool, int first, int end) noexcept;
+  size_t used_bytes() const noexcept;
+  void check_memory(size_t bytes_before);  // throws kMemory
   void settle(Sequence& sequence, size_t pool, bool keep_copy) noexcept;
 
   std::vector<StateSpec> states_;
@@ -114,6 +118,7 @@ class KvCache {
   std::vector<Layer> layers_;  // by number
   std::vector<Sequence> sequences_;
   int32_t n_created_ = 0;
+  size_t checked_bytes_ = 0;  // that memory was there for
   mutable std::mutex mutex_;
 };
 

@@ -15,6 +15,17 @@ Floats = NDArray[np.float32]
 def usable_isas() -> list[str]: ...
 def active_isa() -> str: ...
 def cpu_features() -> list[str]: ...
+class MemoryRoom:
+    """Bytes that this process may still take, and whose limit that is, as a phrase."""
+
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def limit(self) -> str: ...
+
+def memory_room(root: str = "") -> MemoryRoom:
+    """The least of what the machine, the control groups and the address space leave."""
+
 def physical_bytes() -> int:
     """The machine's memory."""
 
@@ -248,6 +259,12 @@ class KvCache:
     n_ctx: int
     n_parallel: int
     reserved_bytes: int
+    @property
+    def sequences(self) -> list[int]:
+        """Handles of those that are alive."""
+    @property
+    def context_bytes(self) -> int:
+        """Of one sequence of n_ctx tokens."""
     @property
     def committed_bytes(self) -> int: ...
     def create(self) -> int:

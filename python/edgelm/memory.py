@@ -1,4 +1,4 @@
-"""What a model's KV cache costs, whether the machine can hold it, what this process holds."""
+"""What a model's KV cache costs, whether there is memory for it, what this process holds."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._core import MemoryRoom
     from .graph import StateSpec
 
 
+def check_weights_fit(weight_bytes: int, room: MemoryRoom) -> None:
+    """MemoryError unless there is memory for the weights."""
+    if weight_bytes > room.bytes:
+        raise MemoryError(
+            f"The weights take {weight_bytes:,} bytes; there are {room.bytes:,} {room.limit}. "
+            "Use a smaller model or a smaller quantization, or leave it more memory."
+        )
+
+
 def check_activations_fit(
-    arena_bytes: int, n_batch: int, weight_bytes: int, memory_bytes: int
+    arena_bytes: int, n_batch: int, weight_bytes: int, room: MemoryRoom
 ) -> None:
     """MemoryError unless memory holds the weights and what n_batch tokens need while they run."""
-    if arena_bytes > memory_bytes - weight_bytes:
+    if arena_bytes > room.bytes - weight_bytes:
         raise MemoryError(
             f"A batch of n_batch={n_batch:,} tokens takes {arena_bytes:,} bytes of activations "
             f"({arena_bytes / n_batch:,.0f} a token), and the weights take {weight_bytes:,}; "
-            f"the machine has {memory_bytes:,}. Use a smaller n_batch."
+            f"there are {room.bytes:,} {room.limit}. Use a smaller n_batch."
         )
 
 
 def check_cache_fits(
-    states: Sequence[StateSpec], n_ctx: int, kv_type: str, weight_bytes: int, memory_bytes: int
+    states: Sequence[StateSpec], n_ctx: int, kv_type: str, weight_bytes: int, room: MemoryRoom
 ) -> None:
     """MemoryError unless memory holds the weights and one sequence of n_ctx tokens.
 
@@ -34,13 +44,13 @@ def check_cache_fits(
     from .graph import PAGE_TOKENS, state_bytes  # costs NumPy, which the command line may not need
 
     needed = state_bytes(states, n_ctx, kv_type)
-    room = memory_bytes - weight_bytes
-    if needed <= room:
+    left = room.bytes - weight_bytes
+    if needed <= left:
         return
     fits = 0
     step = 1 << 27
     while step >= PAGE_TOKENS:  # the longest context of whole pages that fits
-        if state_bytes(states, fits + step, kv_type) <= room:
+        if state_bytes(states, fits + step, kv_type) <= left:
             fits += step
         step //= 2
     if fits:
@@ -50,7 +60,7 @@ def check_cache_fits(
     raise MemoryError(
         f"A context of n_ctx={n_ctx:,} tokens takes {needed:,} bytes of {kv_type} KV cache "
         f"({needed / n_ctx:,.0f} a token), and the weights take {weight_bytes:,}; "
-        f"the machine has {memory_bytes:,}. {advice}"
+        f"there are {room.bytes:,} {room.limit}. {advice}"
     )
 
 

@@ -15,7 +15,7 @@ from .arch import build
 from .errors import ModelFormatError
 from .gguf import open_gguf
 from .graph import CancelFlag, Graph, KvCache, Plan
-from .memory import check_activations_fit, check_cache_fits
+from .memory import check_activations_fit, check_cache_fits, check_weights_fit
 from .meta import Meta
 from .tokenizer import Tokenizer
 from .weights import EXACT, Weights
@@ -107,8 +107,8 @@ def open_network(
     """Load a GGUF file: read its header, write its graph, pack its weights.
 
     Costs about one read of the file. Raises ModelFormatError or UnsupportedModelError for the file,
-    OSError if it can't be read, ValueError for the arguments, MemoryError if the KV cache of one
-    whole context is more than the machine has.
+    OSError if it can't be read, ValueError for the arguments, MemoryError if there is no memory for the weights
+    and the KV cache of one whole context.
     """
     if activations not in EXACT:
         raise ValueError(f"activations is {activations!r}; expected one of {', '.join(EXACT)}.")
@@ -125,13 +125,15 @@ def open_network(
             f"only {row_width:,} rows."
         )
     weight_bytes = sum(t.n_bytes for t in file.tensors)
-    check_cache_fits(graph.states, meta.n_ctx, kv_type, weight_bytes, _core.physical_bytes())
+    room = _core.memory_room()
+    check_weights_fit(weight_bytes, room)
+    check_cache_fits(graph.states, meta.n_ctx, kv_type, weight_bytes, room)
     plan = graph.compile(
         n_batch=min(n_batch, meta.n_ctx),
         max_rows=max(1, min(n_batch, MAX_LOGITS_BYTES // (4 * row_width))),
         n_threads=n_threads or _core.usable_cores(),
     )
-    check_activations_fit(plan.arena_bytes, plan.n_batch, weight_bytes, _core.physical_bytes())
+    check_activations_fit(plan.arena_bytes, plan.n_batch, weight_bytes, room)
     cache = plan.kv_cache(n_ctx=meta.n_ctx, n_parallel=n_parallel, kv_type=kv_type)
     return Network(
         meta,

@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cgroups import groups
 from edgelm import memory
 from edgelm.graph import PAGE_TOKENS, StateSpec, state_bytes
 from edgelm.model import open_network
@@ -19,44 +21,48 @@ def heads(n: int, width: int, **options: int) -> StateSpec:
     return StateSpec(n_heads=n, k_width=width, v_width=width, **options)
 
 
+def room(n_bytes: int) -> SimpleNamespace:
+    return SimpleNamespace(bytes=n_bytes, limit="free on this machine")
+
+
 LAYERS = [heads(8, 128) for _ in range(32)]  # Llama 3 8B: 128 KiB a token in float16
 
 
 def test_a_context_that_fits_is_allowed():
-    memory.check_cache_fits(LAYERS, 8192, "f16", 5 << 30, 6 << 30)
+    memory.check_cache_fits(LAYERS, 8192, "f16", 5 << 30, room(6 << 30))
 
 
 @pytest.mark.parametrize(("kv_type", "bytes_a_token"), [("f16", 131072), ("q8_0", 69632)])
 def test_a_context_that_does_not_fit_is_refused_with_the_arithmetic(kv_type, bytes_a_token):
     with pytest.raises(MemoryError) as refused:
-        memory.check_cache_fits(LAYERS, 131072, kv_type, 5 << 30, 6 << 30)
+        memory.check_cache_fits(LAYERS, 131072, kv_type, 5 << 30, room(6 << 30))
     text = str(refused.value)
     assert f"{131072 * bytes_a_token:,} bytes" in text
     assert f"{bytes_a_token:,} a token" in text
     (fits,) = map(int, re.findall(r"Use n_ctx=(\d+)", text))
-    memory.check_cache_fits(LAYERS, fits, kv_type, 5 << 30, 6 << 30)
+    memory.check_cache_fits(LAYERS, fits, kv_type, 5 << 30, room(6 << 30))
     with pytest.raises(MemoryError):
-        memory.check_cache_fits(LAYERS, fits + PAGE_TOKENS, kv_type, 5 << 30, 6 << 30)
+        memory.check_cache_fits(LAYERS, fits + PAGE_TOKENS, kv_type, 5 << 30, room(6 << 30))
     assert ("q8_0" in text.split("Use n_ctx")[1]) == (kv_type == "f16")
 
 
 def test_weights_that_fill_the_memory_leave_no_context():
     with pytest.raises(MemoryError, match="smaller model"):
-        memory.check_cache_fits(LAYERS, 512, "f16", 6 << 30, 6 << 30)
+        memory.check_cache_fits(LAYERS, 512, "f16", 6 << 30, room(6 << 30))
 
 
 def test_load_refuses_before_it_reads_the_weights(tmp_path, monkeypatch):
     path = TinyLlama(n_ctx=1 << 20).write(tmp_path / "model.gguf")
-    monkeypatch.setattr("edgelm.model._core.physical_bytes", lambda: 64 << 20)
-    with pytest.raises(MemoryError, match=r"n_ctx=1,048,576 .* machine has 67,108,864"):
+    monkeypatch.setattr("edgelm.model._core.memory_room", lambda: room(64 << 20))
+    with pytest.raises(MemoryError, match=r"n_ctx=1,048,576 .* there are 67,108,864 free on"):
         open_network(path, n_ctx=1 << 20)
     open_network(path, n_ctx=4096)
 
 
 def test_activations_beyond_memory_are_refused_with_the_arithmetic(tmp_path, monkeypatch):
     path = TinyLlama(n_ctx=1 << 16).write(tmp_path / "model.gguf")
-    monkeypatch.setattr("edgelm.model._core.physical_bytes", lambda: 24 << 20)
-    with pytest.raises(MemoryError, match=r"n_batch=32,768 tokens takes .* has 25,165,824"):
+    monkeypatch.setattr("edgelm.model._core.memory_room", lambda: room(24 << 20))
+    with pytest.raises(MemoryError, match=r"n_batch=32,768 tokens takes .* there are 25,165,824"):
         open_network(path, n_ctx=1 << 15, n_batch=1 << 15)
     open_network(path, n_ctx=1 << 15, n_batch=512)
 
@@ -190,3 +196,53 @@ def test_nothing_leaks(tmp_path):
     leaked = growth(path, "leak")  # the seeded fault
     assert leaked[0] > 3.5e6
     assert leaked[1] > 3.5e6
+
+
+# --- a real limit: a control group's --------------------------------------------------------------
+
+LIMITED = """
+import sys
+open(sys.argv[1], "w").write("0")
+import edgelm
+try:
+    model = edgelm.load(sys.argv[2], n_ctx=4096)
+except MemoryError as error:
+    sys.exit(f"load: {error}")
+print("loaded", flush=True)
+sessions = []
+try:
+    for i in range(4):
+        sessions.append(model.session())
+        sessions[-1].prefill(range(100, 4000))
+except MemoryError as error:
+    print("session", len(sessions), error, flush=True)
+sessions.pop().close()
+print(len(sessions[0].decode(5)), flush=True)  # those that had room go on
+"""
+HIERARCHIES = [
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+    ("/sys/fs/cgroup", "memory.max"),
+]
+
+
+@pytest.mark.parametrize(("hierarchy", "file"), HIERARCHIES, ids=["v1", "v2"])
+def test_a_control_groups_limit_is_an_error_and_no_kill(hierarchy, file, smollm2_path):
+    """Independent source: the kernel, which would end the process (the status is then -9)."""
+    if not (Path(hierarchy) / "cgroup.procs").exists():
+        pytest.skip(f"no real limit by {file} tested: this machine has no such hierarchy")
+
+    def limited(n_bytes: int) -> subprocess.CompletedProcess:
+        (outer / file).write_text(str(n_bytes))
+        command = [sys.executable, "-c", LIMITED, inner / "cgroup.procs", smollm2_path]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    with groups(Path(hierarchy), "memory", file) as (outer, inner):
+        done = limited(120 << 20)
+        assert done.returncode == 1
+        assert re.match(rf"load: .* control group {outer} \({file}\)", done.stderr), done.stderr
+        done = limited(330 << 20)
+        assert done.returncode == 0, done
+        loaded, refused, decoded = done.stdout.splitlines()
+        assert loaded == "loaded"
+        assert re.match(rf"session [23] .*{outer} \({file}\); end other sessions", refused)
+        assert int(decoded) == 49_152

@@ -5,16 +5,15 @@ Machines laid out as folders are read in tests/cpp/test_topology.cc.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cgroups import groups
 from edgelm import _core
 
 ASK = "from edgelm import _core; t = _core.read_topology(); print(t.n_threads, t.quota)"
@@ -28,30 +27,6 @@ def asked(group: Path | None = None) -> tuple[int, float]:
     out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     threads, quota = out.split()
     return int(threads), float(quota)
-
-
-@contextlib.contextmanager
-def groups(hierarchy: Path, file: str) -> Iterator[tuple[Path, Path]]:
-    """A group of our own and one within it; skips, saying why, where none can be made."""
-    outer = hierarchy / f"edgelm-test-{os.getpid()}"
-    inner = outer / "inner"
-    try:
-        outer.mkdir()
-        if file == V2:  # inner groups get the controller from here
-            (outer / "cgroup.subtree_control").write_text("+cpu")
-        inner.mkdir()
-        if not (outer / file).exists():
-            raise FileNotFoundError(f"{outer / file}: no CPU controller in this hierarchy")
-    except OSError as error:
-        for group in (inner, outer):
-            with contextlib.suppress(FileNotFoundError):
-                group.rmdir()
-        pytest.skip(f"no real quota of {file} tested: cgroups can't be made here: {error}")
-    try:
-        yield outer, inner
-    finally:
-        inner.rmdir()
-        outer.rmdir()
 
 
 def set_quota(group: Path, file: str, cpus: float) -> None:
@@ -77,7 +52,7 @@ def test_a_real_quota_at_every_level(file: str, places: tuple[str, ...]) -> None
     if not found:
         pytest.skip(f"no real quota of {file} tested: this machine has no such hierarchy")
     free, before = asked()
-    with groups(found[0], file) as (outer, inner):
+    with groups(found[0], "cpu", file) as (outer, inner):
         for cpus, threads in ((1.0, 1), (0.5, 1), (1.5, 2)):
             set_quota(inner, file, cpus)
             assert asked(inner) == (min(free, threads), min(cpus, before))

@@ -28,6 +28,18 @@ class FakeCache:
         self.texts = {}
         self._next = 0
 
+    @property
+    def sequences(self):
+        return list(self.texts)
+
+    @property
+    def context_bytes(self):  # a byte a token
+        return self.n_ctx
+
+    @property
+    def committed_bytes(self):
+        return sum(map(len, self.texts.values()))
+
     def create(self):
         if len(self.texts) >= self.n_parallel:
             raise CacheFullError("no sequence is left")

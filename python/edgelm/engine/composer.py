@@ -117,7 +117,10 @@ class Composer:
         if len(parts) > most:  # those that waited longest
             parts.sort(key=lambda part: part.text.decoded_at)
             del parts[most:]
-        return [*parts, *self._prompts(prompts, running, parts)] if prompts else parts
+        if prompts:
+            parts += self._prompts(prompts, running, parts)
+        self.sequences.keep_within_memory(sum(part.n for part in parts))
+        return parts
 
     def _prompts(
         self, prompts: list[Request], running: tuple[Request, ...], decoding: list[Part]

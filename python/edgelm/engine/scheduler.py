@@ -168,8 +168,13 @@ class Scheduler(Tasks):
             self._logits = rows
 
     def _blame(self, parts: list[Part], error: Exception) -> None:
-        """A step failed: its only request ends with the error, several are tried one by one."""
+        """A step failed: its only request ends with the error, several are tried one by one.
+
+        Where memory was short, only if no idle text can make room.
+        """
         with self._lock:
+            if isinstance(error, MemoryError) and self._composer.sequences.drop_idle():
+                return
             for part in parts:
                 part.request.alone = True
             if len(parts) == 1 and not parts[0].request.done:

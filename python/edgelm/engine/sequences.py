@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import CacheFullError
+from ..graph import PAGE_TOKENS
 
 if TYPE_CHECKING:
     from ..graph import KvCache
 
 MAX_IDS = 1 << 24
+IDLE_CONTEXTS = 1  # whole contexts' bytes that idle texts take, beside one for what is live
 
 
 @dataclass(eq=False, slots=True)
@@ -44,6 +46,7 @@ class Sequences:
         self._idle: list[CachedText] = []  # least recently used first
         self._cache = cache
         self._n_parallel = n_parallel
+        self._most_bytes = min(IDLE_CONTEXTS + 1, n_parallel) * cache.context_bytes
 
     @property
     def n_free(self) -> int:
@@ -92,11 +95,26 @@ class Sequences:
         """Free a sequence; with `keep` its text stays until room is needed. Twice is fine."""
         if text not in self.live:
             return
+        self.live.remove(text)
         if keep and text.tokens:
             self._idle.append(text)
         else:
             self._cache.drop(text.handle)
-        self.live.remove(text)
+
+    def keep_within_memory(self, n_tokens: int) -> None:
+        """Before a step of so many tokens: give up idle texts for which too little is left."""
+        if self._idle:
+            token_bytes = self._cache.context_bytes / self._cache.n_ctx
+            most = self._most_bytes - (n_tokens + PAGE_TOKENS) * token_bytes
+            while self._idle and self._cache.committed_bytes > most:
+                self.drop_idle()
+
+    def drop_idle(self) -> bool:
+        """Give up the least recently used idle text; False if there is none."""
+        if not self._idle:
+            return False
+        self._cache.drop(self._idle.pop(0).handle)
+        return True
 
     def full(self) -> CacheFullError:
         """The error when all sequences are live."""
@@ -118,6 +136,7 @@ class Sequences:
 
     def _make_room(self, spare: CachedText | None = None) -> bool:
         """Have a free sequence, dropping the least recently used idle one, but not `spare`."""
+        self._reclaim()
         if len(self.live) + len(self._idle) < self._n_parallel:
             return True
         victim = next((text for text in self._idle if text is not spare), None)
@@ -128,6 +147,13 @@ class Sequences:
         if spare is not None and spare in self._idle:
             return False
         raise self.full()
+
+    def _reclaim(self) -> None:
+        """Drop sequences that only the cache knows: a signal came before they were listed here."""
+        known = {text.handle for text in (*self.live, *self._idle)}
+        for handle in self._cache.sequences:
+            if handle not in known:
+                self._cache.drop(handle)
 
     def _longest_prefix(self, ids: Sequence[int], key: object) -> tuple[CachedText | None, int]:
         best, best_n = None, 0
