@@ -1,6 +1,7 @@
 #include "plan/kv_cache.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -10,6 +11,8 @@
 
 namespace edgelm {
 namespace {
+
+constexpr size_t kMostMarks = 32;  // of a sequence: more than distances can double
 
 int pages_of(int n_tokens) { return (n_tokens + kPageTokens - 1) / kPageTokens; }
 
@@ -24,6 +27,7 @@ KvCache::KvCache(std::vector<StateSpec> states, KvType type, int n_ctx, int n_pa
   add_pools();
   sequences_.resize(static_cast<size_t>(n_parallel));
   for (Sequence& sequence : sequences_) {
+    sequence.marks.reserve(kMostMarks);
     for (const Pool& pool : pools_) {
       const auto n_pages = static_cast<size_t>(pool.is_fixed() ? 2 : pages_of(n_ctx));
       sequence.tables.push_back({0, 0, std::vector<uint8_t*>(n_pages)});
@@ -103,6 +107,7 @@ int32_t KvCache::fork(int32_t handle) {
   const Sequence& from = idle(handle);
   Sequence& to = new_sequence();
   to.length = from.length;
+  to.marks = from.marks;
   for (size_t p = 0; p < pools_.size(); ++p) {
     to.tables[p] = from.tables[p];
     for (const uint8_t* page : to.tables[p].pages) {
@@ -115,6 +120,7 @@ int32_t KvCache::fork(int32_t handle) {
 void KvCache::drop(int32_t handle) {
   const std::lock_guard lock(mutex_);
   Sequence& sequence = idle(handle);
+  sequence.marks.clear();
   for (size_t p = 0; p < pools_.size(); ++p) keep_pages(sequence, p, 0, 0);
   sequence.handle = -1;
 }
@@ -138,17 +144,53 @@ int KvCache::truncate(int32_t handle, int n) {
   Sequence& sequence = idle(handle);
   check(n >= 0 && n <= sequence.length, "truncate: sequence ", handle, " holds ", sequence.length,
         " tokens and cannot keep ", n);
+  const auto beyond = [&](int mark) { return mark * kPageTokens > n; };
+  std::erase_if(sequence.marks, beyond);
+  if (!seen(sequence, n)) n = sequence.marks.empty() ? 0 : sequence.marks[0] * kPageTokens;
   for (size_t p = 0; p < pools_.size(); ++p) {
-    const int window = pools_[p].kind.window;
-    const int seen_from = std::max(0, n + 1 - window);
-    const bool moved_on = window > 0 && sequence.tables[p].first * kPageTokens > seen_from;
-    if (moved_on || (pools_[p].is_fixed() && n < sequence.length)) n = 0;
+    if (pools_[p].is_fixed() && n < sequence.length) n = 0;
   }
+  if (n == 0) sequence.marks.clear();
   for (size_t p = 0; p < pools_.size(); ++p) {
-    keep_pages(sequence, p, n == 0 ? 0 : sequence.tables[p].first, pages_of(n));
+    Table& table = sequence.tables[p];
+    table.first = std::min(table.first, first_page(pools_[p].kind, n));
+    keep_pages(sequence, p, table.first, pages_of(n));
   }
   sequence.length = n;
   return n;
+}
+
+// Whether no window has moved on from what a query behind the first n tokens sees.
+bool KvCache::seen(const Sequence& sequence, int n_tokens) const noexcept {
+  for (size_t p = 0; p < pools_.size(); ++p) {
+    if (sequence.tables[p].first > first_page(pools_[p].kind, n_tokens)) return false;
+  }
+  return true;
+}
+
+// Behind a run of several tokens, while all pages of its windows are there.
+void KvCache::mark(Sequence& sequence) noexcept {
+  int window = 0;  // the widest, in pages
+  for (const Pool& pool : pools_) {
+    if (pool.kind.window > 0) window = std::max(window, window_pages(pool.kind));
+  }
+  if (window == 0) return;
+  std::array<int, kMostMarks> marks;
+  size_t n = 0;
+  const int last = sequence.length / kPageTokens;
+  int distance = 0, pages = window;  // of the mark before; that marks keep
+  for (int mark = last; mark > 0 && n < kMostMarks; --mark) {
+    const int next = last - mark;
+    if (n > 0 && next < std::max(1, 2 * distance)) continue;
+    const auto& before = sequence.marks;
+    const bool kept = std::find(before.begin(), before.end(), mark) != before.end();
+    if (!kept && !seen(sequence, mark * kPageTokens)) continue;
+    pages += std::min(next - distance, window);
+    if (pages > kMarkWindows * window) break;
+    marks[n++] = mark;
+    distance = next;
+  }
+  sequence.marks.assign(marks.begin(), marks.begin() + static_cast<ptrdiff_t>(n));
 }
 
 // Lets go of the pages of `pool` outside [first, end), of a fixed state if there are none.
@@ -159,12 +201,23 @@ void KvCache::keep_pages(Sequence& sequence, size_t pool, int first, int end) no
     if (end == 0) arena.release(std::exchange(table.pages[0], nullptr));
     return;
   }
-  for (int i = table.first; i < table.end; ++i) {
-    if (i >= first && i < end) continue;
+  const StateSpec& kind = pools_[pool].kind;
+  const auto marked = [&](int page) {
+    const auto needs = [&](int mark) {
+      return page < mark && page >= first_page(kind, mark * kPageTokens);
+    };
+    return std::any_of(sequence.marks.begin(), sequence.marks.end(), needs);
+  };
+  for (int i = table.low; i < table.end; ++i) {
+    if ((i >= first && i < end) || marked(i)) continue;
     arena.release(std::exchange(table.pages[static_cast<size_t>(i)], nullptr));
   }
   table.end = std::min(table.end, end);
   table.first = std::min(std::max(table.first, first), table.end);
+  while (table.low < table.end && table.pages[static_cast<size_t>(table.low)] == nullptr) {
+    ++table.low;
+  }
+  table.low = std::min(table.low, table.end);
 }
 
 // Gives the sequence pages of its own for the n tokens after its length.
@@ -267,8 +320,10 @@ void KvCache::Reservation::close(bool keep_tokens) noexcept {
     if (sequence.run != this) continue;
     sequence.run = nullptr;
     if (keep_tokens) {
-      sequence.length += static_cast<int>(
+      const auto n_tokens = static_cast<int>(
           std::count(batch_.sequence.begin(), batch_.sequence.end(), sequence.handle));
+      sequence.length += n_tokens;
+      if (n_tokens > 1) cache_.mark(sequence);
     }
     for (size_t p = 0; p < cache_.pools_.size(); ++p) {
       const int window = cache_.pools_[p].kind.window;

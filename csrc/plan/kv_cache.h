@@ -17,8 +17,12 @@ namespace edgelm {
 // States that are equal but for their layers share a pool. A page holds 64 tokens of a pool's
 // layers, as tiles [layer][K|V][head] (kernels/attention.h), and every sequence has a table of
 // pages for each pool. Forks share pages; a shared page is copied when a token must be written into
-// it. A pool with a window lets go of pages that lie behind it by more than kRollbackTokens. A
-// fixed state is one page, and a run writes to a copy of it.
+// it. A pool with a window lets go of pages that lie behind it by more than kRollbackTokens, but
+// for those that a mark needs. A fixed state is one page, and a run writes to a copy of it.
+//
+// Marks are lengths to which truncate() can go back, whatever windows have moved on. A run of
+// several tokens leaves them in its wake, at distances that double: 0, 1, 2, 4, ... pages. What
+// they keep is at most kMarkWindows windows.
 //
 // Every function may be called from any thread; a sequence that is part of a run raises kBusy.
 class KvCache {
@@ -33,8 +37,9 @@ class KvCache {
   void drop(int32_t sequence);
   std::vector<int32_t> sequences() const;  // that are alive
   int length(int32_t sequence) const;
-  // Forgets all but the first n tokens. Returns how many are kept: n, or 0 if a window has moved on
-  // from what a query at n would see, or a fixed state beyond n; the caller then replays them.
+  // Forgets all but the first n tokens. Returns how many are kept: n, or if a window has moved on
+  // from what a query at n would see, the last mark before it, or 0 if there is none, or a fixed
+  // state has gone beyond n. The caller then replays them.
   int truncate(int32_t sequence, int n);
 
   // A run's claim on its sequences.
@@ -88,16 +93,19 @@ class KvCache {
     int pool = -1;
     size_t k_offset = 0, k_tile_bytes = 0, v_offset = 0, v_tile_bytes = 0;
   };
-  // The pages [first, end) of a sequence in one pool; of a fixed state its page, and a run's copy.
+  // The pages [first, end) of a sequence in one pool, all that its next tokens see; of a fixed
+  // state its page, and a run's copy.
   struct Table {
     int first = 0, end = 0;
     std::vector<uint8_t*> pages;
+    int low = 0;  // no page before it: from here to `first` are those that marks need
   };
   struct Sequence {
     int32_t handle = -1;  // -1: free
     int length = 0;
     const Reservation* run = nullptr;  // that it is part of
     std::vector<Table> tables;         // one a pool
+    std::vector<int> marks;            // in pages, the last first
   };
 
   void add_pools();
@@ -109,6 +117,8 @@ class KvCache {
   void keep_pages(Sequence& sequence, size_t pool, int first, int end) noexcept;
   size_t used_bytes() const noexcept;
   void check_memory(size_t bytes_before);  // throws kMemory
+  bool seen(const Sequence& sequence, int n_tokens) const noexcept;
+  void mark(Sequence& sequence) noexcept;
   void settle(Sequence& sequence, size_t pool, bool keep_copy) noexcept;
 
   std::vector<StateSpec> states_;

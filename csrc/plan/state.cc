@@ -34,15 +34,25 @@ size_t page_bytes(const StateSpec& state, KvType type) {
          (kv_tile_bytes(type, state.k_width) + kv_tile_bytes(type, state.v_width));
 }
 
+int first_page(const StateSpec& state, int n_tokens) {
+  return state.window == 0 ? 0 : std::max(0, n_tokens + 1 - state.window) / kPageTokens;
+}
+
+int window_pages(const StateSpec& state) {
+  return (state.window + kPageTokens - 1) / kPageTokens + 1;
+}
+
 size_t state_bytes(std::span<const StateSpec> states, KvType type, int64_t n_tokens) {
   check(n_tokens >= 0 && n_tokens <= INT32_MAX, "a sequence of ", n_tokens,
         " tokens, expected 0 to ", INT32_MAX);
   size_t bytes = 0;
   for (const StateSpec& state : states) {
     check_state(state);
-    const int64_t most = int64_t{state.window} + 2 * kPageTokens;
-    const int64_t kept = state.window == 0 ? n_tokens : std::min(n_tokens, most);
-    const int64_t n_pages = state.fixed_bytes > 0 ? 1 : (kept + kPageTokens - 1) / kPageTokens;
+    int64_t n_pages = (n_tokens + kPageTokens - 1) / kPageTokens;
+    if (state.window > 0) {
+      n_pages = std::min(n_pages, int64_t{1 + kMarkWindows} * window_pages(state) + 1);
+    }
+    if (state.fixed_bytes > 0) n_pages = 1;
     bytes += static_cast<size_t>(n_pages) * page_bytes(state, type);
   }
   return bytes;

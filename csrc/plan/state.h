@@ -31,8 +31,15 @@ void check_state(const StateSpec& state);
 // Of 64 tokens; of a fixed state, all of it. A multiple of 64.
 size_t page_bytes(const StateSpec& state, KvType type);
 
+// Windows of pages that a sequence may keep beside its last one, to go back to.
+inline constexpr int kMarkWindows = 3;
+// The first page that a query at slot n_tokens sees.
+int first_page(const StateSpec& state, int n_tokens);
+// Pages of a window at any place.
+int window_pages(const StateSpec& state);
+
 // What one sequence takes, in whole pages. A window keeps a page on each side of it, to roll back
-// and to begin in.
+// and to begin in, and what marks need.
 size_t state_bytes(std::span<const StateSpec> states, KvType type, int64_t n_tokens);
 
 inline constexpr std::string_view kKvTypes[] = {"f16", "q8_0"};  // in the order of KvType

@@ -178,7 +178,7 @@ TEST(kv_cache_truncate_then_write_copies_a_shared_full_page) {
 TEST(kv_cache_window_pools_keep_only_their_window) {
   KvCache cache = small_cache();
   const int32_t a = cache.create();
-  for (int i = 0; i < 100; ++i) append(cache, a, 10, 5);
+  for (int i = 0; i < 1000; ++i) append(cache, a, 1, 5);
   // The next query is at 1000 and sees from 873 on; 64 tokens more may be taken back.
   const KvCache::LayerPages pages = cache.pages(a, 2);
   const int first = (1000 + 1 - 128 - 64) / 64;
@@ -191,6 +191,38 @@ TEST(kv_cache_window_pools_keep_only_their_window) {
   append(cache, a, 130, 6);
   EXPECT(holds(cache, a, 2, 0, 130, 6));
   EXPECT(cache.truncate(a, 20) == 20) << "nothing was let go yet";
+}
+
+TEST(kv_cache_goes_back_to_marks_that_prompts_leave) {
+  KvCache cache = small_cache(2048);
+  const int32_t a = cache.create();
+  for (const int n : {500, 500}) append(cache, a, n, 5);
+  for (int i = 0; i < 300; ++i) append(cache, a, 1, 6);
+  const auto goes_back = [&](int n, int kept) {
+    const int32_t b = cache.fork(a);
+    EXPECT(cache.truncate(b, n) == kept) << n;
+    EXPECT(holds(cache, b, 0, 0, std::min(kept, 1000), 5)) << n;
+    EXPECT(holds(cache, b, 2, std::max(0, kept + 1 - 128), std::min(kept, 1000), 5)) << n;
+    append(cache, b, 200, 7);
+    EXPECT(holds(cache, b, 2, std::max(kept, kept + 72 + 1), kept + 200, 7)) << n;
+    cache.drop(b);
+  };
+  goes_back(1290, 1290);
+  goes_back(1000, 960);  // page 15; the others are 1, 2 and 4 pages before it
+  goes_back(960, 960);
+  goes_back(959, 896);
+  goes_back(840, 832);
+  goes_back(800, 704);
+  goes_back(703, 0);
+  EXPECT(cache.committed_bytes() <= state_bytes(cache.states(), cache.type(), 1300));
+  EXPECT(holds(cache, a, 2, 1300 - 128, 1300, 6)) << "as it was";
+  const int32_t b = cache.fork(a);
+  cache.drop(a);
+  EXPECT(cache.truncate(b, 800) == 704);
+  EXPECT(cache.truncate(b, 703) == 703) << "the mark's pages reach as far";
+  EXPECT(cache.truncate(b, 500) == 0);
+  cache.drop(b);
+  EXPECT(cache.committed_bytes() == 0);
 }
 
 TEST(kv_cache_without_commit_is_as_before) {
