@@ -132,7 +132,8 @@ class Sampler:
     def _recent(self, history: Sequence[int]) -> Ids:
         if self._last_n == 0:
             return _NO_IDS
-        return np.asarray(history if self._last_n < 0 else history[-self._last_n :], np.int32)
+        ids = np.asarray(history if self._last_n < 0 else history[-self._last_n :], np.int32)
+        return ids[ids >= 0]  # embeddings have none
 
 
 def _edits(options: Options, bias: dict[int, float]) -> _core.Edits:

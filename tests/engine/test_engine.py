@@ -6,10 +6,14 @@ import time
 import numpy as np
 import pytest
 
+import edgelm
 from edgelm.engine import Engine, Request, checked_ids, common_prefix
 from edgelm.errors import Busy, CacheFullError, ClosedError, ContextFullError
+from edgelm.options import Options
+from edgelm.samplers import Sampler
 from edgelm.session import Session, decode_batch
 from fake_network import VOCAB, FakeNetwork
+from tiny_models import TinyLlama
 
 
 def open_session(engine):
@@ -445,3 +449,74 @@ def test_bad_ids_are_refused(ids, error):
 def test_ids_in_any_integer_form():
     for ids in ([1, 2], (1, 2), range(1, 3), np.array([1, 2], np.uint8), np.array([1, 2])):
         assert checked_ids(ids, VOCAB) == [1, 2]
+
+
+# --- embeddings and adapters ---------------------------------------------------------------------
+
+
+def rows_of(seed, n=3):
+    return np.random.default_rng(seed).standard_normal((n, 4)).astype(np.float32)
+
+
+IMAGE = [1, 2, *[-1] * 3, *range(3, 12)]  # longer than a chunk
+
+
+def of_image(rows, adapter=0, key="prompts"):
+    return Request(
+        IMAGE, key=key, keep=True, rows_from=len(IMAGE) - 1, embeddings=rows, adapter=adapter
+    )
+
+
+def test_texts_with_other_embeddings_or_adapters_share_no_beginning():
+    """Their ids are the same; the network tells them apart, and so would a wrong beginning."""
+    engine = Engine(FakeNetwork(n_parallel=12))
+    variants = [(rows_of(1), 0), (rows_of(2), 0), (rows_of(1), 5), (rows_of(2), 5)]
+    alone = []
+    for rows, adapter in variants:
+        request = of_image(rows, adapter, key=None)
+        engine.wait([request])
+        alone.append(request.rows[-1][-1])
+    assert len({row.tobytes() for row in alone}) == len(variants)
+    for again in range(2):
+        requests = [of_image(rows, adapter) for rows, adapter in variants]
+        while left := [request for request in requests if not request.done]:
+            engine.wait(left)  # together, and then with what the first round kept
+        for request, want in zip(requests, alone, strict=True):
+            np.testing.assert_array_equal(request.rows[-1][-1], want)
+            assert request.cached == (len(IMAGE) - 1 if again else 0)
+
+
+def test_rows_of_embeddings_are_those_of_ids():
+    with pytest.raises(ValueError, match="2 rows of embeddings for 3 ids of -1"):
+        of_image(rows_of(1, n=2))
+    with pytest.raises(ValueError, match="0 rows of embeddings for 1 ids of -1"):
+        Request([4, -1])
+
+
+def test_a_real_network_takes_embeddings_for_ids(tmp_path):
+    """The rows of the table for some ids: the same tokens, in chunks and behind a reply's own."""
+    tiny = TinyLlama(n_ctx=64)
+    path, table = tiny.write(tmp_path / "tiny.gguf"), tiny.tensors()["token_embd.weight"]
+    ids = np.random.default_rng(3).integers(0, 256, 40)
+    hidden = np.where(np.arange(40) % 3 == 1, -1, ids)
+    with edgelm.load(path, n_batch=16, n_parallel=2) as model:
+
+        def tokens(given, **options):
+            chosen = Options(max_tokens=8, temperature=1.0, seed=5, **options)
+            request = Request(
+                given.tolist(),
+                sampler=Sampler(chosen, vocab_size=model.vocab_size, ends=frozenset()),
+                limit=8,
+                ahead=8,
+                embeddings=table[ids[given == -1]],
+            )
+            model._engine.wait([request])
+            assert request.reason == "length"
+            return [choice.token for choice, _ in request.choices]
+
+        want = tokens(ids)
+        assert tokens(hidden) == want
+        assert len(tokens(hidden, repeat_penalty=1.3)) == len(want)  # embeddings have no ids
+        other = hidden.copy()
+        other[4], ids[4] = -1, ids[4] ^ 1
+        assert tokens(other) != want  # the seeded fault: a row of another token

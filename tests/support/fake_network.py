@@ -138,10 +138,13 @@ class FakeNetwork:
         said = len(text) - 1 - at
         return self.script[said] if said < len(self.script) else EOS
 
-    def run(self, tokens, sequences, wanted, *, cancel=None, out=None):
+    def run(
+        self, tokens, sequences, wanted, *, embeddings=None, adapters=None, cancel=None, out=None
+    ):
         if not self._running.acquire(blocking=False):
             raise Busy("the network is running")
         try:
+            tokens = self._seen(tokens, sequences, embeddings, adapters)
             rows = self._run(tokens, sequences, wanted, cancel)
             if rows is None or out is None:
                 return rows
@@ -150,6 +153,19 @@ class FakeNetwork:
             return out
         finally:
             self._running.release()
+
+    def _seen(self, tokens, sequences, embeddings, adapters):
+        """Ids that stand for what else decides their keys and values."""
+        assert (tokens == -1).sum() == (0 if embeddings is None else len(embeddings))
+        seen = tokens.copy()
+        if embeddings is not None:
+            assert embeddings.dtype == np.float32
+            seen[tokens == -1] = [zlib.crc32(row.tobytes()) >> 1 for row in embeddings]
+        starts = np.flatnonzero(np.diff(sequences, prepend=-1))
+        if adapters is not None:
+            assert len(adapters) == len(starts)
+            seen ^= np.repeat(adapters, np.diff(starts, append=len(tokens))).astype(np.int32) << 20
+        return seen
 
     def _run(self, tokens, sequences, wanted, cancel):
         self.before_run()

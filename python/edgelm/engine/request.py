@@ -7,8 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from .sequences import text_key
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ..samplers import Choice, Sampler
@@ -41,18 +44,27 @@ class Request:
         ends: frozenset[int] = frozenset(),
         limit: int = 0,
         ahead: int = 1,
+        embeddings: Floats | None = None,
+        adapter: int = 0,
     ) -> None:
         """`ids` are the whole text, whatever the cache holds of it.
 
         Without a `text` the request gets one when its turn comes, which begins with what the cache
         holds under `key` of all ids but the last, and gives it back at the end; with `keep`, for
-        others to begin with.
+        others to begin with. `embeddings` (n, D) are the rows of the ids that are -1.
         """
         self.ids = list(ids)
+        self.adapter = adapter
+        self._embeddings = embeddings
+        n_rows = 0 if embeddings is None else len(embeddings)
+        if self.ids.count(-1) != n_rows:
+            raise ValueError(
+                f"There are {n_rows:,} rows of embeddings for {self.ids.count(-1):,} ids of -1."
+            )
         self.n_prompt = len(self.ids)
         self.text = text
         self.owns_text = text is None
-        self.key = key
+        self.key = text_key(key, adapter, embeddings)
         self.keep = keep
         self.rows_from = rows_from
         self.sampler = sampler
@@ -81,6 +93,14 @@ class Request:
     def ready(self) -> bool:
         """Whether its reader waits for more of it."""
         return self.credit > 0 and not self.done
+
+    def embeddings(self, at: int, n: int) -> Floats | None:
+        """The rows of embeddings of ids[at:at + n]; None if there are none."""
+        n_here = self.ids[at : at + n].count(-1)
+        if self._embeddings is None or n_here == 0:
+            return None
+        first = self.ids[:at].count(-1)
+        return self._embeddings[first : first + n_here]
 
     def n_rows(self, at: int, n: int) -> int:
         """Rows that are wanted of ids[at:at + n]: the last ones."""

@@ -138,10 +138,15 @@ class Scheduler(Tasks):
         tokens: list[int] = []
         handles: list[int] = []
         wanted: list[int] = []
+        adapters: list[int] = []
+        embeddings: list[Floats] = []
         n_decoded, hands_out = 0, False
         for request, text, at, n, n_rows in parts:
             tokens += request.ids[at : at + n]
             handles += [text.handle] * n
+            adapters.append(request.adapter)
+            if (given := request.embeddings(at, n)) is not None:
+                embeddings.append(given)
             wanted += range(len(tokens) - n_rows, len(tokens))
             n_decoded += n == 1
             hands_out |= n_rows > 0 and request.sampler is None
@@ -154,6 +159,8 @@ class Scheduler(Tasks):
                 np.array(tokens, np.int32),
                 np.array(handles, np.int32),
                 np.array(wanted, np.int32),
+                embeddings=np.concatenate(embeddings) if embeddings else None,
+                adapters=np.array(adapters, np.int32),
                 cancel=self._flag,
                 out=rows[: len(wanted)],
             )

@@ -6,6 +6,7 @@ step.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import reprlib
 from collections.abc import Sequence, Sized
@@ -18,7 +19,11 @@ from ..errors import CacheFullError
 from ..graph import PAGE_TOKENS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..graph import KvCache
+
+    Floats = NDArray[np.float32]
 
 MAX_IDS = 1 << 24
 IDLE_CONTEXTS = 1  # whole contexts' bytes that idle texts take, beside one for what is live
@@ -167,6 +172,18 @@ class Sequences:
         copy = CachedText(self._cache.fork(source.handle), source.tokens[:], source.key)
         self.cut(copy, n)
         return copy
+
+
+def text_key(key: object, adapter: int, embeddings: Floats | None) -> object:
+    """A CachedText's key, if `key` is what its caller says of it.
+
+    It holds what else decides a text's keys and values: its adapter, and embeddings, of which its
+    ids tell only where they are.
+    """
+    if key is None:
+        return None
+    rows = b"" if embeddings is None else hashlib.sha256(embeddings.tobytes()).digest()
+    return key, adapter, rows
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
