@@ -8,13 +8,13 @@ namespace edgelm {
 
 // The tokens of one run, grouped by sequence: each goes on from what the cache holds of its own.
 struct Batch {
-  std::span<const int32_t> token;     // T ids; -1 stands for the next row of embeddings
-  std::span<const int32_t> sequence;  // T handles of the KV cache
-  std::span<const int32_t> wanted;    // R rising indices into the batch: the rows of Axis::kRows
-  std::span<const int32_t> position;  // (T, P); empty: the slots of the cache, P = 1
-  std::span<const float> embeddings;  // a row for each token of id -1
-  int embedding_width = 0;            // of a row; 0: there are none
-  std::span<const int32_t> adapter;   // one a sequence, in their order, 0 being none; empty: none
+  std::span<const int32_t> token;       // T ids; -1 stands for the next row of embeddings
+  std::span<const int32_t> sequence;    // T handles of the KV cache
+  std::span<const int32_t> wanted{};    // R rising indices into the batch: the rows of Axis::kRows
+  std::span<const int32_t> position{};  // (T, P); empty: the slots of the cache, P = 1
+  std::span<const float> embeddings{};  // a row for each token of id -1
+  int embedding_width = 0;              // of a row; 0: there are none
+  std::span<const int32_t> adapter{};   // one a sequence, in their order, 0 being none; empty: none
 
   int n_tokens() const { return static_cast<int>(token.size()); }
   int n_rows() const { return static_cast<int>(wanted.size()); }
