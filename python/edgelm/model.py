@@ -107,8 +107,8 @@ def open_network(
     """Load a GGUF file: read its header, write its graph, pack its weights.
 
     Costs about one read of the file. Raises ModelFormatError or UnsupportedModelError for the file,
-    OSError if it can't be read, ValueError for the arguments, MemoryError if there is no memory for the weights
-    and the KV cache of one whole context.
+    OSError if it can't be read, ValueError for the arguments, MemoryError if there is no memory for
+    the weights and the KV cache of one whole context.
     """
     if activations not in EXACT:
         raise ValueError(f"activations is {activations!r}; expected one of {', '.join(EXACT)}.")
