@@ -4,6 +4,7 @@
 # make test-arm64 [FAST=1]                        the same for arm64, under an emulator
 # make fuzz [SECONDS=60]                          the parsers under libFuzzer, which needs clang++
 # make compilers [ARGS="g++-11 clang++-19"]       engine and C++ tests by each, no warning allowed
+# make docs                                       the pages of docs/, into build/docs
 # make bench [MODEL=...] [ARGS="-k q4_k"]         the kernels' suites, then the model's latency
 # make build | lint | format | sanitize | wheel | clean
 #
@@ -12,7 +13,7 @@
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: run build test test-cpp test-arm64 lint format sanitize fuzz compilers wheel bench clean FORCE
+.PHONY: run build test test-cpp test-arm64 lint format sanitize fuzz compilers wheel docs bench clean FORCE
 
 MODEL ?= smollm2-135m-instruct
 PROMPT ?= Why is the sky blue? Answer in one sentence.
@@ -94,6 +95,11 @@ compilers: .venv/made
 wheel: .venv/made
 	rm -rf dist
 	$(PIP) wheel --no-deps --wheel-dir dist .
+
+# A warning is an error: a dead link, say, or a name that the reference lacks.
+docs: .venv/built .venv/with-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
 bench: .venv/built .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest $(BENCHES) --benchmark-columns=min,median,rounds $(ARGS)

@@ -40,7 +40,7 @@ class About:
 
     @property
     def vocab_size(self) -> int:
-        """V: tokens, and logits of a row."""
+        """V, the number of tokens, and of logits in a row."""
         return self._network.vocab_size
 
     @property

@@ -146,10 +146,18 @@ class Model(About):
         wait(self._engine, finish(self._engine, replies))
         return _results(replies, prompt, n)
 
+    @overload
+    async def agenerate(  # type: ignore[overload-overlap]
+        self, prompt: Prompt, *, n: Literal[1] = 1, **options: Unpack[OptionArguments]
+    ) -> Generation: ...
+    @overload
+    async def agenerate(
+        self, prompt: Prompt | Prompts, *, n: int = 1, **options: Unpack[OptionArguments]
+    ) -> list[Generation]: ...
     @takes_options
     async def agenerate(
         self, prompt: Prompt | Prompts, *, n: int = 1, **options: Unpack[OptionArguments]
-    ) -> Any:
+    ) -> Generation | list[Generation]:
         """As generate, in a task: the event loop goes on meanwhile, and other tasks may call, too.
 
         Cancelling the task ends the replies.
@@ -181,7 +189,9 @@ class Model(About):
     ) -> Generation:
         """Answer [{"role": "user", "content": "..."}, ...] by the model's own template.
 
-        tools, variables: as in apply_chat_template. Raises TemplateError, and as generate.
+        tools, variables: as in apply_chat_template.
+
+        Raises TemplateError, and as generate.
         """
         began = time.perf_counter()
         checked = Options.of("chat", options, "tools", "variables")
@@ -216,9 +226,11 @@ class Model(About):
     ) -> str:
         """The messages as the text that the model was trained on, ready for generate or stream.
 
-        tools: JSON schemas of functions that the model may call. variables: what else its template
-        reads, as {"enable_thinking": False}. Raises TemplateError if the model has no template, or
-        if the template fails.
+        add_generation_prompt: end where the model's answer begins.
+        tools: JSON schemas of functions that the model may call.
+        variables: what else its template reads, as {"enable_thinking": False}.
+
+        Raises TemplateError if the model has no template, or if the template fails.
         """
         self._engine.check_open()
         return self._chat_templates.render(
@@ -231,8 +243,9 @@ class Model(About):
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = False
     ) -> list[int]:
-        """Token ids of a text. add_special: with BOS or EOS, where the model wants them.
+        """Token ids of a text.
 
+        add_special: with BOS or EOS, where the model wants them.
         parse_special: names of special tokens in the text become those tokens.
         """
         if not isinstance(text, str):
@@ -244,7 +257,10 @@ class Model(About):
         )
 
     def detokenize(self, ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of token ids; special: with the names of special tokens."""
+        """The text of token ids.
+
+        special: with the names of special tokens.
+        """
         tokenizer = self._network.tokenizer
         if isinstance(ids, Sequence) and not ids:
             return ""

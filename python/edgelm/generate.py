@@ -27,7 +27,12 @@ SHARED = "prompts"  # the key of replies that share their beginnings with each o
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of the prompt, how many of them the cache already held, and tokens of the reply."""
+    """What a reply was made of.
+
+    prompt_tokens: of the prompt.
+    cached_tokens: how many of them the cache already held.
+    completion_tokens: of the reply.
+    """
 
     prompt_tokens: int
     cached_tokens: int
@@ -38,14 +43,20 @@ class Usage:
 class Timings:
     """What a reply took, without the time in which a stream waited for its reader.
 
+    first_token_ms: from the call to the first token: tokenization, prefill and sampling.
+    prefill_ms: the part of it in which the prompt was computed.
+    prefill_tok_s: prompt tokens computed a second of it.
+    token_ms: of every token after the first.
+    tok_s: decode: tokens after the first a second.
+
     NaN stands where there were too few tokens. The token that ends a reply counts: it was computed.
     """
 
-    first_token_ms: float  # from the call to the first token: tokenization, prefill and sampling
-    prefill_ms: float  # the part of it in which the prompt was computed
-    prefill_tok_s: float  # prompt tokens computed a second of it
-    token_ms: tuple[float, ...] = field(repr=False)  # of every token after the first
-    tok_s: float  # decode: tokens after the first a second
+    first_token_ms: float
+    prefill_ms: float
+    prefill_tok_s: float
+    token_ms: tuple[float, ...] = field(repr=False)
+    tok_s: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +69,7 @@ class Generation:
     finish_reason: "stop" (the model ended it, or a stop string), "length" (max_tokens, or the
         context is full) or "cancelled"; None while a stream runs.
     logprobs: one entry for every token, if asked for.
+    usage, timings: what it cost.
     seed: gives the same text again.
     """
 

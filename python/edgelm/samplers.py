@@ -195,7 +195,11 @@ def _choice(sampler: Sampler, row: Floats, asked: _Asked, token: int) -> Choice 
 
 
 class TokenLogprob(NamedTuple):
-    """A token, its log-probability in nats, and the likeliest tokens with theirs, best first.
+    """How likely a token was.
+
+    token: its id.
+    logprob: its log-probability in nats.
+    top: the likeliest tokens with theirs, best first.
 
     They are the model's own: softmax of the unedited logits over the whole vocabulary.
     """
