@@ -25,6 +25,7 @@ StateSpec = _core.StateSpec
 CancelFlag = _core.CancelFlag
 PAGE_TOKENS = _core.PAGE_TOKENS
 state_bytes = _core.state_bytes
+MemoryRoom = _core.MemoryRoom
 Attr = float | int | str | bool
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._core import MemoryRoom
-    from .graph import StateSpec
+    from .graph import MemoryRoom, StateSpec
 
 
 def check_weights_fit(weight_bytes: int, room: MemoryRoom) -> None:
