@@ -96,11 +96,10 @@ class Request:
 
     def embeddings(self, at: int, n: int) -> Floats | None:
         """The rows of embeddings of ids[at:at + n]; None if there are none."""
-        n_here = self.ids[at : at + n].count(-1)
-        if self._embeddings is None or n_here == 0:
+        if self._embeddings is None:
             return None
-        first = self.ids[:at].count(-1)
-        return self._embeddings[first : first + n_here]
+        n_here, first = self.ids[at : at + n].count(-1), self.ids[:at].count(-1)
+        return self._embeddings[first : first + n_here] if n_here > 0 else None
 
     def n_rows(self, at: int, n: int) -> int:
         """Rows that are wanted of ids[at:at + n]: the last ones."""

@@ -160,7 +160,7 @@ class Scheduler(Tasks):
                 np.array(handles, np.int32),
                 np.array(wanted, np.int32),
                 embeddings=np.concatenate(embeddings) if embeddings else None,
-                adapters=np.array(adapters, np.int32),
+                adapters=np.array(adapters, np.int32) if any(adapters) else None,
                 cancel=self._flag,
                 out=rows[: len(wanted)],
             )
@@ -190,26 +190,26 @@ class Scheduler(Tasks):
 
     def _deliver(self, parts: list[Part], rows: Floats, began: float, ran_at: float) -> None:
         """Choose tokens for all parts at once, and hand over what is wanted."""
-        width, first = self.network.vocab_size, 0
-        slices, asked = [], []
+        width, first, asked = self.network.vocab_size, 0, []
         for request, _, _, _, n_rows in parts:
-            slices.append(rows[first : first + n_rows, :width])
             if n_rows > 0 and request.sampler is not None:
                 asked.append((request.sampler, rows[first, :width], request.ids))
             first += n_rows
         choices = iter(choose(asked) if asked else ())
-        late = []
+        first, late = 0, []
         with self._lock:
             now = time.perf_counter()
-            for part, some in zip(parts, slices, strict=True):
-                request = part.request
-                if part.n_rows > 0 and request.sampler is not None:
+            for part in parts:
+                request, n_rows = part.request, part.n_rows
+                if n_rows > 0 and request.sampler is not None:
                     part.take_choice(next(choices), ran_at, now)
                     if request.credit <= 0 and not (request.done or request.slow):
                         late.append(request)
                 else:
+                    some = rows[first : first + n_rows, :width]
                     some = np.ascontiguousarray(some) if len(parts) == 1 else some.copy()
                     part.take_rows(some, ran_at)
+                first += n_rows
                 if request.done:
                     self._composer.end(request)
                 elif request.credit <= 0:
