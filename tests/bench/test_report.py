@@ -14,10 +14,11 @@ import pytest
 
 import bench_example
 from edgelm import cli
-from edgelm.bench.report import canvas, markdown, page, plots, speed_plots, tables
+from edgelm.bench import canvas, peers
+from edgelm.bench.numbers import ABSENT, duration, number, percent
+from edgelm.bench.report import markdown, page, plots, tables
 from edgelm.bench.report import page as page_module
-from edgelm.bench.report.numbers import ABSENT, duration, number, percent
-from edgelm.bench.report.resources import enumeration
+from edgelm.bench.report.whole import enumeration
 from edgelm.bench.results import Results
 
 # Names that a file, a process or a peer's error may hold.
@@ -209,7 +210,7 @@ def test_drawings_are_xml_and_take_the_pages_colours() -> None:
 
 
 def test_a_drawing_is_the_same_every_time() -> None:
-    first, second = (next(iter(speed_plots.peers(RESULTS))).svg for _ in range(2))
+    first, second = (next(iter(peers.PEERS.plots[0](RESULTS))).svg for _ in range(2))
     assert first == second
 
 

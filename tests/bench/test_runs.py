@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edgelm import bench, cli
-from edgelm.bench import results, suite
+from edgelm.bench import plan, results, suite
 from edgelm.bench.results import Results
 from edgelm.bench.samples import samples
 
@@ -28,10 +28,10 @@ SCHEMA = json.loads((Path(bench.__file__).parent / "schema.json").read_text())
 def measured(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
     """A run of everything, by the command; a slow machine must not cut it short."""
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setitem(suite.SECONDS, "quick", None)
+    monkeypatch.setitem(plan.SECONDS, "quick", None)
     out = tmp_path_factory.mktemp("out")
     options = ["--against", "llama.cpp", "--rows", "decode 32", "prefill 16", "--rounds", "5"]
-    sections = [*suite.SECTIONS]
+    sections = suite.names()
     options += ["--only", *sections, "--sustain", "0.2", "--suggest", "--quick"]
     assert cli.main(["bench", str(files[1]), *options, "--out", str(out)]) == 0
     monkeypatch.undo()
@@ -126,15 +126,15 @@ def test_a_peer_that_is_not_there_is_a_reason(
     (tmp_path / "openvino_genai.py").write_text("raise ImportError('it is not for this machine')")
     paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    plan = suite.Plan([files[0]], against=["openvino"], only=["peers"], effort="quick")
-    run = suite.measure(plan, lambda step: None)
+    asked = plan.Plan([files[0]], against=["openvino"], only=["peers"], effort="quick")
+    run = suite.measure(asked, lambda step: None)
     assert len(run.peers) == 1
     assert run.peers[0].unavailable == "ImportError: it is not for this machine"
 
 
 def test_profiles_measure_what_they_say(files: list[Path]) -> None:
     run = suite.measure(
-        suite.Plan([files[0]], profile="survey", only=["scenarios"], effort="quick"),
+        plan.Plan([files[0]], profile="survey", only=["scenarios"], effort="quick"),
         lambda step: None,
     )
     (scenario,) = run.models[0].scenarios

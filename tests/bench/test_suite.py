@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import signal
@@ -18,6 +19,8 @@ from edgelm import cli
 from edgelm.bench import engines, first_token, loading, peers, prompts, quantization, suite
 from edgelm.bench import worker as worker_module
 from edgelm.bench.budget import Budget
+from edgelm.bench.plan import Plan
+from edgelm.bench.results import ORDER, SECTIONS, ModelResult
 from edgelm.bench.run import CannotMeasure, Run
 from edgelm.bench.subject import Subject
 from edgelm.bench.worker import Worker, WorkerError
@@ -159,6 +162,7 @@ def test_a_worker_that_hangs_is_ended(
     ("arguments", "message"),
     [
         ([], "which model?"),
+        (["x.gguf", "--only", "fist_token"], "there is no such section, but first_token"),
         (["nowhere.gguf"], "there is no such file"),
         (["--shape", "llama-9:q4"], "is no shape"),
         (["x.gguf", "--only", "peers"], "--against"),
@@ -197,9 +201,17 @@ def test_peers_get_new_ids_every_round(subject: Subject) -> None:
     assert {len(ids) for ids in rounds} == {16}
 
 
+def test_a_section_fills_the_field_that_it_is_named_after() -> None:
+    fields = {f.name for f in dataclasses.fields(ModelResult)}
+    assert {section.field for section in SECTIONS} == fields - {"model", "settings", "suggestion"}
+    assert all(section.tables for section in ORDER if not section.part)
+    assert {"first_token", "scenarios", "peers", "quantization"} < set(suite.names())
+    assert not {"cold", "sustain", "projection"}.intersection(suite.names())
+
+
 def test_time_is_dealt_to_what_is_asked_for(files: list[Path]) -> None:
     def weights(**plan: Any) -> dict[str, float]:
-        return suite._Suite(suite.Plan(files, **plan), None, None, None).weights()  # type: ignore[arg-type]
+        return suite._Suite(Plan(files, **plan), None, None, None).weights()  # type: ignore[arg-type]
 
     assert "cold" in weights()
     assert "scenarios" not in weights()

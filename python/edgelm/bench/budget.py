@@ -31,13 +31,13 @@ class Budget:
         """Seconds since the beginning, pauses left out."""
         return self._clock() - self._began
 
-    def section(self, name: str) -> Section:
+    def section(self, name: str) -> TimeLeft:
         """Begin it: its weight's part of the time, among the weights from it on."""
         if self._seconds is None:
-            return Section(self, None)
+            return TimeLeft(self, None)
         weights = list(self._weights.values())[list(self._weights).index(name) :]
         left = max(0.0, self._seconds - self.elapsed)
-        return Section(self, self.elapsed + left * weights[0] / sum(weights))
+        return TimeLeft(self, self.elapsed + left * weights[0] / sum(weights))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -49,7 +49,7 @@ class Budget:
             self._began += self._clock() - start
 
 
-class Section:
+class TimeLeft:
     """The time of one section, up to `end` seconds since its budget's beginning; None is no end."""
 
     def __init__(self, budget: Budget, end: float | None) -> None:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 from . import energy
 from .energy import Meter, Unreadable
-from .run import Run, Task
+from .numbers import count, number
+from .run import Task
+from .section import Case, Section
+from .table import Table, per_model
 
 if TYPE_CHECKING:
-    from .subject import Subject
+    from .results import Results
 
 IDLE_S = 1.0
 PROMPT = 256
@@ -48,8 +51,10 @@ class Cost:
     watts_samples: list[float]
 
 
-def measure(run: Run, subject: Subject, seconds: float, root: Path = Path("/")) -> list[Cost]:
-    """Each phase for about `seconds`."""
+def measure(case: Case, root: Path = Path("/")) -> list[Cost]:
+    """Each phase for a second or three."""
+    run, subject = case.run, case.subject
+    seconds = 1.0 if case.plan.quick else 3.0
     ids = subject.ids(min(PROMPT, subject.settings.n_ctx - 1), run.seed)
 
     def prefill(deadline: float) -> int:
@@ -111,3 +116,34 @@ def once(phase: Phase, work: Callable[[float], int], seconds: float, root: Path)
         idle_watts=idle_watts,
         watts_samples=meter.reading.watts_samples if meter else [],
     )
+
+
+def _table(results: Results) -> Table:
+    """Processor time and energy."""
+    return Table(
+        "cost",
+        "Processor time and energy",
+        "Processor time is of all threads, waiting in a spin included; energy is of all that the "
+        "source covers, idle power included.",
+        (
+            *("file", "phase", "tokens", "CPU ms/token", "joules/token", "watts", "idle watts"),
+            "energy read from",
+        ),
+        per_model(
+            results,
+            lambda result: result.cost,
+            lambda c: (
+                c.phase,
+                count(c.n_tokens),
+                number(1e3 * c.cpu_s_per_token),
+                number(c.joules_per_token),
+                number(c.watts),
+                number(c.idle_watts),
+                c.energy_source or f"not read: {c.energy_unavailable}",
+            ),
+        ),
+        frozenset({"file", "phase", "energy read from"}),
+    )
+
+
+COST = Section("cost", 6, measure, (_table,))

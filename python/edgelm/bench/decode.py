@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from .canvas import (
+    INK,
+    MUTED,
+    PAPER,
+    SERIES,
+    Plot,
+    canvas,
+    each_model,
+    rows_height,
+    write_inside,
+)
 from .limits import Limit, decode_bound, prefill_bound
-from .run import Run, Task
+from .numbers import ABSENT, count, number, percent
+from .run import Task
+from .section import Case, Section
+from .stats import percentile
+from .table import Table, label, limit_cells, per_model
 from .timing import Bound, Times
 
 if TYPE_CHECKING:
+    from .results import ModelResult, Results
     from .subject import Subject
 
 DEPTHS = (0, 512, 1024, 2048)
@@ -61,9 +77,10 @@ class LlamaBench:
     limit: Bound
 
 
-def measure(run: Run, subject: Subject, limit: Limit, *, full: bool, quick: bool) -> list[Decode]:
+def measure(case: Case) -> list[Decode]:
     """A row a depth."""
-    n_tokens = 64 if full else 16 if quick else 32
+    run, subject, limit = case.run, case.subject, case.limit
+    n_tokens = 64 if case.plan.full else 16 if case.plan.quick else 32
 
     def task(depth: int) -> Task[Depth, list[float]]:
         seconds = depth * subject.prefill_s + n_tokens * subject.decode_s
@@ -73,7 +90,7 @@ def measure(run: Run, subject: Subject, limit: Limit, *, full: bool, quick: bool
     todo = [
         task(d) for d in DEPTHS if run.fits("decode", f"depth {d}", max(d, 1) + n_tokens, n_ctx)
     ]
-    samples = run.collect("decode", 5 if full else 3, todo)
+    samples = run.collect("decode", 5 if case.plan.full else 3, todo)
     rows = []
     for depth, lists in samples.items():
         token = Times([ms for times in lists for ms in times])
@@ -104,10 +121,10 @@ class Test(NamedTuple):
         return f"{self.phase}{self.n_tokens}"
 
 
-def llama_bench(
-    run: Run, subject: Subject, limit: Limit, *, n_prompt: int = 512, n_generate: int = 128
-) -> list[LlamaBench]:
+def llama_bench(case: Case) -> list[LlamaBench]:
     """Its two default tests, five repetitions; no warm-up, for the subject is warm."""
+    run, subject, limit = case.run, case.subject, case.limit
+    n_prompt, n_generate = 512, 128
     prefill_s, decode_s = n_prompt * subject.prefill_s, n_generate * subject.decode_s
     ids = subject.ids(max(n_prompt, n_generate), run.seed)
     todo = [
@@ -158,3 +175,157 @@ def decode_ms(subject: Subject, ids: list[int]) -> float:
         for token in ids[1:]:
             session.decode(token)
         return 1e3 * (time.perf_counter() - start)
+
+
+def _table(results: Results) -> Table:
+    """Per-token latency."""
+    return Table(
+        "decode",
+        "Per-token latency",
+        "Every decoded token's time behind so many tokens of context, in milliseconds. Jitter: "
+        "mean difference between one token and the next. tok/s: without the first token, as MLPerf "
+        "Client counts.",
+        (
+            *("file", "depth", "tokens", "median", "p90", "p99", "max", "jitter", "tok/s"),
+            *("limit", "by", "share"),
+        ),
+        per_model(
+            results,
+            lambda result: result.decode,
+            lambda r: (
+                count(r.depth),
+                count(len(r.token.samples_ms)),
+                number(r.token.median_ms),
+                number(r.token.p90_ms),
+                number(r.token.p99_ms),
+                number(r.token.max_ms),
+                number(r.token.jitter_ms),
+                number(r.tok_s),
+                *limit_cells(r.limit),
+            ),
+        ),
+        frozenset({"file", "by"}),
+        "ms",
+    )
+
+
+def _speed_plot(results: Results) -> Iterator[Plot]:
+    """Decoding speed beside the limit, all files."""
+    rows = [
+        (label(results, result.model.name), row)
+        for result in results.models
+        if result.decode and (row := min(result.decode, key=lambda r: r.depth)).limit
+    ]
+    if len(rows) < 2:  # of one file the plot by depth shows it
+        return
+    with canvas(height=rows_height(len(rows))) as c:
+        ax = c.ax
+        at = range(len(rows))
+        ax.barh(at, [r.tok_s for _, r in rows], 0.5, color=SERIES[0], label="measured")
+        for i, (_, row) in zip(at, rows, strict=True):
+            if row.limit:
+                limit = 1e3 / row.limit.limit_ms
+                text = "limit" if i == 0 else None
+                ax.plot([limit, limit], [i - 0.36, i + 0.36], ":", color=INK, label=text)
+                write_inside(ax, row.tok_s, i)
+        c.name_rows([name for name, _ in rows])
+        ax.set(xlabel="decode, tok/s")
+        ax.set_xlim(left=0)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
+        yield c.plot(
+            "decode",
+            "Decoding speed and its limit",
+            "At the least depth. The limit is the measured read bandwidth over the bytes that a "
+            "token reads.",
+        )
+
+
+def _plot(result: ModelResult, name: str) -> Iterator[Plot]:
+    """How long tokens took, at each depth."""
+    rows = sorted(result.decode, key=lambda r: r.depth)
+    if not rows:
+        return
+    with canvas() as c:
+        ax = c.ax
+        at = range(len(rows))
+        boxes = [
+            {
+                "med": r.token.median_ms,
+                "q1": percentile(r.token.samples_ms, 0.25),
+                "q3": percentile(r.token.samples_ms, 0.75),
+                "whislo": r.token.min_ms,
+                "whishi": percentile(r.token.samples_ms, 0.9),
+                "fliers": [t for t in r.token.samples_ms if t > r.token.p90_ms],
+            }
+            for r in rows
+        ]
+        line = {"color": SERIES[0], "linewidth": 1.1}
+        ax.bxp(
+            boxes,
+            positions=at,
+            widths=0.5,
+            patch_artist=True,
+            boxprops={"facecolor": PAPER, "edgecolor": SERIES[0], "linewidth": 1.1},
+            medianprops={"color": SERIES[0], "linewidth": 2.2},
+            whiskerprops=line,
+            capprops=line,
+            flierprops={
+                "marker": "o",
+                "markersize": 2.5,
+                "markerfacecolor": SERIES[0],
+                "markeredgewidth": 0,
+                "alpha": 0.5,
+            },
+        )
+        for i, row in zip(at, rows, strict=True):
+            if row.limit:
+                text = "limit" if i == 0 else None
+                ax.plot(
+                    [i - 0.36, i + 0.36], [row.limit.limit_ms] * 2, ":", color=MUTED, label=text
+                )
+        ax.set(xlabel="depth, tokens of context before", ylabel="time of a token, ms")
+        ax.set_xticks(at, [f"{r.depth:,}" for r in rows])
+        ax.set_ylim(bottom=0)
+        ax.grid(visible=False, axis="x")
+        if any(r.limit for r in rows):
+            ax.legend(loc="lower right")
+        yield c.plot(
+            "decode",
+            "Per-token latency by depth",
+            "Box: the middle half of all tokens and their median; whiskers: least and p90; dots: "
+            "every slower token.",
+            subject=name,
+        )
+
+
+def _llama_bench_table(results: Results) -> Table:
+    """llama-bench's columns."""
+    return Table(
+        "llama_bench",
+        "As llama-bench counts",
+        "Random ids, no sampling: pp512 is 512 prompt tokens at once, tg128 is 128 tokens one by "
+        "one on an empty cache; mean and standard deviation of the repetitions.",
+        ("file", "test", "tok/s", "deviation", "limit tok/s", "share"),
+        per_model(
+            results,
+            lambda result: result.llama_bench,
+            lambda r: (
+                r.test,
+                number(r.tok_s),
+                number(r.tok_s_std),
+                number(1e3 * r.n_tokens / r.limit.limit_ms) if r.limit else ABSENT,
+                percent(r.limit.share) if r.limit else ABSENT,
+            ),
+        ),
+        frozenset({"file", "test"}),
+    )
+
+
+DECODE = Section(
+    "decode", 20, measure, (_table,), (_speed_plot, each_model(_plot)),
+    samples=lambda row: iter([(f"depth {row.depth}", "token", row.token)]),
+)  # fmt: skip
+LLAMA_BENCH = Section(
+    "llama_bench", 15, llama_bench, (_llama_bench_table,),
+    samples=lambda row: iter([(row.test, "run", row.run)]),
+)  # fmt: skip

@@ -6,15 +6,22 @@ import contextlib
 import ctypes
 import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .first_token import text_of
-from .run import CannotMeasure, Run, Task
+from .numbers import number, percent
+from .run import CannotMeasure, Task
+from .section import Case, Section
 from .subject import Subject
+from .table import Table, per_model
 from .timing import Times
+
+if TYPE_CHECKING:
+    from .results import Results
 
 PROMPT = 16  # tokens of the first prompt
 STILL_CACHED = 0.1  # share of the file that may be
@@ -56,8 +63,10 @@ class _Start:
     first_token: float
 
 
-def measure(run: Run, subject: Subject, rounds: int) -> list[Load]:
+def measure(case: Case) -> list[Load]:
     """Cold and warm in turns; a cold one that finds its file still cached is left out."""
+    run, subject = case.run, case.subject
+    rounds = 1 if case.plan.quick else 3
     text = text_of(subject.tokenizer, PROMPT)
     seconds = 1.0 + 2 * subject.load_s
     tasks = [Task(state, seconds, partial(once, subject, text, state)) for state in STATES]
@@ -128,3 +137,41 @@ def cached_share(path: Path) -> float | None:
         failed = mincore(ctypes.byref(first), ctypes.c_size_t(size), resident)
         del first
     return None if failed else sum(page & 1 for page in resident) / n_pages
+
+
+def _table(results: Results) -> Table:
+    """Load time."""
+    return Table(
+        "load",
+        "Loading",
+        "In fresh processes, medians in milliseconds. File cache cold: the file's pages were "
+        "dropped before; the share of them that stayed tells whether that worked. To the first "
+        "token: from starting the process, with a prompt of 16.",
+        (
+            *("file", "file cache", "pages in it", "load", "interpreter", "imports"),
+            *("first prompt", "to the first token"),
+        ),
+        per_model(
+            results,
+            lambda result: result.load,
+            lambda r: (
+                r.file_cache,
+                percent(max((s for s in r.cached_share if s is not None), default=None)),
+                number(r.load.median_ms),
+                number(r.interpreter.median_ms),
+                number(r.imports.median_ms),
+                number(r.first_token.median_ms),
+                number(r.to_first_token.median_ms),
+            ),
+        ),
+        frozenset({"file", "file cache"}),
+        "ms",
+    )
+
+
+def _samples(row: Load) -> Iterator[tuple[str, str, Times]]:
+    for part in ("load", "to_first_token", "interpreter", "imports", "first_token"):
+        yield row.file_cache, part, getattr(row, part)
+
+
+LOAD = Section("load", 10, measure, (_table,), apart=True, samples=_samples)

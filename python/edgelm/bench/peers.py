@@ -11,24 +11,42 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..hub import Step
 from . import stats
+from .budget import TimeLeft
+from .canvas import (
+    INK,
+    MUTED,
+    PAPER,
+    SERIES,
+    Plot,
+    canvas,
+    log_axis,
+    rows_height,
+    short,
+)
 from .limits import Limit, decode_bound, prefill_bound
+from .numbers import number, percent
+from .plan import Effort
 from .run import Run, Task
+from .section import Case, Section
 from .stats import Verdict
+from .table import Row, Table, label
 from .timing import Bound, Times
 from .worker import Worker, WorkerError
 
 if TYPE_CHECKING:
-    from .budget import Section
+    from .results import Results
     from .subject import Subject
 
 PREFILLS = (16, 128, 512)
+QUICK_ROWS = ("prefill 128", "decode 32", "first token")
+ROUNDS: dict[Effort, int] = {"quick": 5, "default": 5, "full": 9}  # if there is time
 DECODES = (32, 64)
 DECODE_PROMPT = 16
 QUESTION = "What is the capital of France, and what river runs through it?"
@@ -94,20 +112,20 @@ class Peer:
     rows: list[PeerRow]
 
 
-def measure(
-    run: Run,
-    subject: Subject,
-    limit: Limit,
-    peer: str,
-    *,
-    only: Sequence[str],
-    rounds: int,
-    time_left: Section,
-) -> Peer:
-    """Both engines, each in a process of its own, in turns; who begins alternates.
+def measure(case: Case) -> list[Peer]:
+    """One peer, in the plan's rounds however long they take, or in its share of the time."""
+    asked_for = case.plan.rounds is not None
+    budget = case.run.budget
+    time_left = TimeLeft(budget, None) if asked_for else budget.section(case.peer)
+    with budget.paused() if asked_for else nullcontext():
+        return [_against(case, time_left)]
 
-    only: rows whose names begin so; all if empty.
-    """
+
+def _against(case: Case, time_left: TimeLeft) -> Peer:
+    """Both engines, each in a process of its own, in turns; who begins alternates."""
+    run, subject, limit, peer = case.run, case.subject, case.limit, case.peer
+    rounds = case.plan.rounds or ROUNDS[case.plan.effort]
+    only = case.plan.rows or (QUICK_ROWS if case.plan.quick else ())
     found = Peer(
         model=subject.info.name,
         random_weights=subject.info.random_weights,
@@ -265,3 +283,91 @@ def shown(settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings as people write them."""
     words = {True: "on", False: "off"}
     return {k: words[v] if isinstance(v, bool) else str(v) for k, v in settings.items()}
+
+
+def _table(results: Results) -> Table:
+    """Other engines in the same run."""
+
+    def rows() -> Iterator[Row]:
+        for peer in results.peers:
+            name = f"{label(results, peer.model)}, {peer.peer}"
+            for row in peer.rows:
+                rate = row.unit == "tok/s"
+
+                def shown(ms: float, rate: bool = rate, n: int = row.n_tokens) -> str:
+                    return number(1e3 * n / ms if rate else ms)
+
+                yield (
+                    name,
+                    f"{row.name} ({row.unit})",
+                    shown(row.ours.median_ms),
+                    shown(row.theirs.median_ms),
+                    f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})",
+                    f"{percent(row.limit.share if row.limit else None)}, "
+                    f"{percent(row.their_share)}",
+                    row.verdict,
+                )
+
+    return Table(
+        "peers",
+        "Against other engines",
+        "Same file, same prompt ids, same threads, prompt caching off, in turns, each in a process "
+        "of its own. Medians; ratio: their time over edgelm's, the median of the rounds and an "
+        "interval that holds it with at least 90 % (of fewer than five, their range); above 1 "
+        "edgelm is the faster. A verdict stands only where that interval leaves no doubt.",
+        ("file, peer", "what", "edgelm", "peer", "ratio", "of the limit", "edgelm is"),
+        list(rows()),
+        frozenset({"file, peer", "what", "edgelm is"}),
+    )
+
+
+def _plot(results: Results) -> Iterator[Plot]:
+    """How many times as fast as a peer."""
+    colours = {"faster": SERIES[0], "slower": SERIES[1]}
+    for peer in results.peers:
+        if not peer.rows:
+            continue
+        with canvas(height=rows_height(len(peer.rows), 1.1)) as c:
+            ax = c.ax
+            ax.set_xscale("log")
+            ax.axvline(1, color=INK, linewidth=0.9)
+            for i, row in enumerate(peer.rows):
+                colour = colours.get(row.verdict, MUTED)
+                ax.plot(
+                    [row.ratio_low, row.ratio_high], [i, i], color=colour, linewidth=5, alpha=0.3
+                )
+                ax.plot(
+                    row.ratios,
+                    [i] * len(row.ratios),
+                    "|",
+                    color=colour,
+                    markersize=6,
+                    markeredgewidth=0.8,
+                )
+                ax.plot([row.ratio], [i], "o", color=colour, markersize=6)
+                ax.annotate(
+                    f"{row.ratio:.2f}",
+                    (row.ratio, i),
+                    xytext=(0, 6),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=8,
+                    bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4},
+                )
+            c.name_rows([row.name for row in peer.rows])
+            ends = [x for row in peer.rows for x in (row.ratio_low, row.ratio_high, *row.ratios)]
+            ax.set_xlim(min(0.8, 0.9 * min(ends)), max(1.3, 1.15 * max(ends)))
+            ax.set_ylim(len(peer.rows) - 0.4, -0.7)
+            log_axis(ax.xaxis, (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50))
+            ax.set_xlabel(f"times as fast as {short(peer.peer)}")
+            yield c.plot(
+                "peers",
+                f"edgelm against {short(peer.peer)}",
+                "Dot: median of the rounds' ratios; thick line: an interval that holds it with at "
+                "least 90 %; ticks: every round. Right of 1 edgelm is the faster; grey: the spread "
+                "allows no verdict.",
+                label(results, peer.model),
+            )
+
+
+PEERS = Section("peers", 100, measure, (_table,), (_plot,))  # the weight of each

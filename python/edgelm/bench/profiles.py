@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .first_token import text_of
-from .run import Run, Task
+from .numbers import count, number
+from .run import Task
+from .section import Case, Section
+from .table import Table, per_model
 from .timing import Times
 
 if TYPE_CHECKING:
+    from .results import Results
     from .subject import Subject
 
 PHONE_THREADS = 4
@@ -52,7 +57,7 @@ class Shape(NamedTuple):
 
 
 # phone: what ExecuTorch, LiteRT-LM and MLPerf Mobile report; survey: arXiv:2409.15790.
-SCENARIOS = {
+SHAPES = {
     "phone": [Shape(n, m) for n in (64, 256, 1024) for m in (128, 256)],
     "survey": [Shape(50, 50)],
 }
@@ -65,17 +70,20 @@ class _Reply(NamedTuple):
     total_ms: float
 
 
-def measure(run: Run, subject: Subject, profile: str, rounds: int) -> list[Scenario]:
+def measure(case: Case) -> list[Scenario]:
     """The profile's prompts and replies, by generate(), greedily, to the full length."""
+    run, subject, profile = case.run, case.subject, case.plan.profile
+    if profile is None:
+        return []
 
     def seconds(shape: Shape) -> float:
         return shape.prompt * subject.prefill_s + shape.generate * subject.decode_s
 
     todo = []
-    for shape in SCENARIOS[profile]:
+    for shape in SHAPES[profile]:
         if run.fits("scenarios", shape, sum(shape), subject.settings.n_ctx):
             todo.append(Task(shape, seconds(shape), lambda s=shape: once(subject, s)))  # type: ignore[misc]
-    found = run.collect("scenarios", rounds, todo)
+    found = run.collect("scenarios", 1 if case.plan.quick else 3, todo)
     return [_row(profile, shape, replies) for shape, replies in found.items()]
 
 
@@ -104,3 +112,42 @@ def _row(profile: str, shape: Shape, replies: list[_Reply]) -> Scenario:
         tok_s=token.tok_s,
         total=Times([reply.total_ms for reply in replies]),
     )
+
+
+def _table(results: Results) -> Table:
+    """What the profiles prescribe."""
+    return Table(
+        "scenarios",
+        "Profiles",
+        "One prompt and its reply, warm, medians. phone: what ExecuTorch, LiteRT-LM and MLPerf "
+        "Mobile report; survey: prompt 50, reply 50.",
+        (
+            *("file", "profile", "prompt", "reply", "first token ms", "prefill tok/s"),
+            *("token ms", "p99 ms", "tok/s", "total ms"),
+        ),
+        per_model(
+            results,
+            lambda result: result.scenarios,
+            lambda r: (
+                r.profile,
+                count(r.prompt_tokens),
+                count(r.generated_tokens),
+                number(r.first_token.median_ms),
+                number(r.prefill_tok_s),
+                number(r.token.median_ms),
+                number(r.token.p99_ms),
+                number(r.tok_s),
+                number(r.total.median_ms),
+            ),
+        ),
+        frozenset({"file", "profile"}),
+    )
+
+
+def _samples(row: Scenario) -> Iterator[tuple[str, str, Times]]:
+    what = f"{row.profile}: prompt of {row.prompt_tokens}, reply of {row.generated_tokens}"
+    for part in ("first_token", "token", "total"):
+        yield what, part, getattr(row, part)
+
+
+SCENARIOS = Section("scenarios", 70, measure, (_table,), standard=False, samples=_samples)

@@ -8,13 +8,27 @@ here. That is kind to the chip: its limits are the makers' figures, and its heat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from .canvas import (
+    SERIES,
+    Plot,
+    canvas,
+    rows_height,
+    short,
+)
 from .chips import MANY, ONE, Chip, chips
 from .decode import Decode
 from .first_token import FirstToken
+from .numbers import ABSENT, count, number, percent
+from .section import Section
 from .subject import ModelInfo
+from .table import Table, label
+
+if TYPE_CHECKING:
+    from .results import Results
 
 FORMULA = (
     "milliseconds = 1e-6 * max(bytes / (read_gb_s * memory_share), MACs / (int8_gmac_s * "
@@ -146,3 +160,80 @@ def on_chip(chip: Chip, info: ModelInfo, lengths: Sequence[int], shares: Shares)
         whole_share=shares.whole,
         predicted=many is not None,
     )
+
+
+def _table(results: Results) -> Table:
+    """Expected latency on phone chips."""
+    wanted = ("10", "128", "1024")
+    lengths = [n for n in wanted if any(n in p.first_token_ms for p in results.projection)]
+    rows = [
+        (
+            label(results, p.model),
+            p.chip,
+            count(p.n_threads),
+            p.tier or ABSENT,
+            number(p.read_gb_s),
+            number(p.int8_gmac_s),
+            percent(p.compute_share) + ("" if p.predicted else " (as here)"),
+            *(number(p.first_token_ms.get(n)) for n in lengths),
+            number(p.token_ms),
+            number(p.tok_s),
+        )
+        for p in results.projection
+    ]
+    shares = {
+        f"{label(results, p.model)}: {percent(p.memory_share)} of the bandwidth, a whole prompt "
+        f"at {percent(p.whole_share)} of the inner loops' speed"
+        for p in results.projection
+    }
+    return Table(
+        "projection",
+        "Projection to phone chips (not measured)",
+        "What these chips would do if our kernels ran there as predicted, and the rest as here "
+        f"({'; '.join(sorted(shares))}): {FORMULA}. "
+        "A chip's bandwidth and rate are what its sources state, which no program reaches in full, "
+        "on its fastest cores, unthrottled; the sources stand in results.json. Times are to the "
+        "first token of a prompt, and of a token.",
+        (
+            *("file", "chip", "cores", "tier", "GB/s", "int8 GMAC/s", "share of it"),
+            *(f"prompt of {n}, ms" for n in lengths),
+            *("a token, ms", "tok/s"),
+        ),
+        rows,
+        frozenset({"file", "chip", "tier"}),
+    )
+
+
+def _plot(results: Results) -> Iterator[Plot]:
+    """Projected speed on phone chips."""
+    if not results.projection:
+        return
+    chips = list(dict.fromkeys(p.chip for p in results.projection))
+    models = list(dict.fromkeys(p.model for p in results.projection))
+    with canvas(height=rows_height(len(chips), 1.2)) as c:
+        for i, model in enumerate(models):
+            rows = [p for p in results.projection if p.model == model]
+            c.ax.plot(
+                [p.tok_s for p in rows],
+                [chips.index(p.chip) for p in rows],
+                "os^Dvp"[i % 6],
+                markerfacecolor="none",
+                markeredgecolor=SERIES[i % 6],
+                markeredgewidth=1.4,
+                markersize=6,
+                label=short(label(results, model)),
+            )
+        c.name_rows(chips)
+        c.ax.set_xlim(left=0)
+        c.ax.set(xlabel="projected tokens a second (not measured)")
+        subject = c.legend([label(results, model) for model in models])
+        yield c.plot(
+            "projection",
+            "Projected decoding speed on phone chips",
+            "A projection, not a measurement: the share of the bandwidth reached here, of the "
+            "bandwidth that each chip's maker states.",
+            subject,
+        )
+
+
+PROJECTION = Section("projection", 0, None, (_table,), (_plot,), standard=False)

@@ -20,14 +20,22 @@ import numpy as np
 from ..api import Model
 from ..gguf import open_gguf
 from ..model import open_network
+from .canvas import (
+    SERIES,
+    Plot,
+    canvas,
+)
+from .numbers import count, mib, number, percent
 from .prompts import PROSE
 from .run import Run, Task
+from .section import Section
 from .subject import RANDOM_KEY, main_type
+from .table import Table, label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .results import ModelResult
+    from .results import ModelResult, Results
     from .subject import Subject
 
 CHUNK = 512
@@ -234,3 +242,68 @@ def first_token_ms(speed: ModelResult | None) -> float | None:
         if row.state == "warm" and not row.n_cached and row.n_tokens <= SPEED_PROMPT
     ]
     return max(rows, key=lambda row: row.n_tokens).total.median_ms if rows else None
+
+
+def _table(results: Results) -> Table:
+    """Size, accuracy and speed of files of one model."""
+    rows = [
+        (
+            label(results, q.model),
+            q.quant,
+            mib(q.file_bytes),
+            f"{q.compression:.2f}",
+            number(q.perplexity),
+            number(q.bits_per_byte),
+            "reference" if q.kl_nats is None else f"{q.kl_nats:.4f}",
+            percent(q.top_agreement),
+            number(q.first_token_ms),
+            number(q.token_ms),
+        )
+        for q in results.quantization
+    ]
+    texts = ", ".join(
+        sorted({f"{q.text} ({count(q.n_tokens)} positions)" for q in results.quantization})
+    )
+    return Table(
+        "quantization",
+        "Quantization",
+        f"Scored on {texts}. Ratio: float32 weights over the file's. KL: mean divergence of the "
+        "next token's distribution from the largest file's, in nats; agreement: positions at which "
+        "the likeliest token is the same. Times are medians.",
+        (
+            *("file", "type", "MiB", "ratio", "perplexity", "bits/byte", "KL", "agreement"),
+            *("first token ms", "token ms"),
+        ),
+        rows,
+        frozenset({"file", "type"}),
+    )
+
+
+def _plot(results: Results) -> Iterator[Plot]:
+    """What a smaller file costs."""
+    files = [q for q in results.quantization if not q.random_weights]
+    if len(files) < 2:
+        return
+    panels = [
+        ("KL, nats", [(q, 0.0 if q.kl_nats is None else q.kl_nats) for q in files]),
+        ("a token, ms", [(q, q.token_ms) for q in files if q.token_ms is not None]),
+    ]
+    panels = [panel for panel in panels if panel[1]]
+    with canvas(len(panels), 1.9 * len(panels), sharex=True) as c:
+        for ax, (text, values) in zip(c.axes, panels, strict=True):
+            for i, (q, y) in enumerate(values):
+                x = q.file_bytes / 2**20
+                ax.plot([x], [y], "os^Dvp"[i % 6], color=SERIES[i % 6], markersize=6)
+                ax.annotate(f" {q.quant}", (x, y), xytext=(5, 3), textcoords="offset points")
+            ax.set_ylabel(text)
+            ax.margins(x=0.2)
+            ax.set_ylim(0, 1.3 * max(y for _, y in values) or 1)
+        c.axes[-1].set_xlabel("file, MiB")
+        yield c.plot(
+            "quantization",
+            "Size, accuracy and speed of the files",
+            "KL: mean divergence from the largest file. Lower and further left is better.",
+        )
+
+
+QUANTIZATION = Section("quantization", 6, None, (_table,), (_plot,))

@@ -15,24 +15,26 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from .cost import Cost
-from .decode import Decode, LlamaBench
-from .first_token import FirstToken
+from .cost import COST, Cost
+from .decode import DECODE, LLAMA_BENCH, Decode, LlamaBench
+from .first_token import COLD, FIRST_TOKEN, FirstToken
 from .limits import Limit
-from .loading import Load
+from .loading import LOAD, Load
 from .machine import Machine
-from .memory import Memory
-from .peers import Peer
-from .profiles import Scenario
-from .projection import Projection
-from .quantization import Quantization
+from .memory import MEMORY, Memory
+from .peers import PEERS, Peer
+from .plan import Effort
+from .profiles import SCENARIOS, Scenario
+from .projection import PROJECTION, Projection
+from .quantization import QUANTIZATION, Quantization
 from .run import Skipped
 from .schema import decode
+from .section import sections_of
 from .subject import ModelInfo, Settings
-from .sustain import Sustain
-from .threads import ThreadSetting
+from .sustain import SUSTAIN, Sustain
+from .threads import THREADS, ThreadSetting
 
 SCHEMA_VERSION = 1
 
@@ -47,15 +49,15 @@ class ModelResult:
 
     model: ModelInfo
     settings: Settings
-    first_token: list[FirstToken] = field(default_factory=list)
-    decode: list[Decode] = field(default_factory=list)
-    llama_bench: list[LlamaBench] = field(default_factory=list)
-    scenarios: list[Scenario] = field(default_factory=list)
-    load: list[Load] = field(default_factory=list)
-    memory: Memory | None = None
-    cost: list[Cost] = field(default_factory=list)
-    sustain: Sustain | None = None
-    threads: list[ThreadSetting] = field(default_factory=list)
+    first_token: Annotated[list[FirstToken], FIRST_TOKEN, COLD] = field(default_factory=list)
+    decode: Annotated[list[Decode], DECODE] = field(default_factory=list)
+    llama_bench: Annotated[list[LlamaBench], LLAMA_BENCH] = field(default_factory=list)
+    scenarios: Annotated[list[Scenario], SCENARIOS] = field(default_factory=list)
+    load: Annotated[list[Load], LOAD] = field(default_factory=list)
+    memory: Annotated[Memory | None, MEMORY] = None
+    cost: Annotated[list[Cost], COST] = field(default_factory=list)
+    sustain: Annotated[Sustain | None, SUSTAIN] = None
+    threads: Annotated[list[ThreadSetting], THREADS] = field(default_factory=list)
     suggestion: str | None = None
 
 
@@ -81,22 +83,26 @@ class Results:
     seconds: float
     interrupted: bool
     command: list[str]
-    effort: Literal["quick", "default", "full"]
+    effort: Effort
     profile: str | None
     seed: int
     versions: dict[str, str]
     machine: Machine
     limits: list[Limit]
     models: list[ModelResult] = field(default_factory=list)
-    quantization: list[Quantization] = field(default_factory=list)
-    peers: list[Peer] = field(default_factory=list)
-    projection: list[Projection] = field(default_factory=list)
+    quantization: Annotated[list[Quantization], QUANTIZATION] = field(default_factory=list)
+    peers: Annotated[list[Peer], PEERS] = field(default_factory=list)
+    projection: Annotated[list[Projection], PROJECTION] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
         """The text of results.json."""
         return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False) + "\n"
+
+
+SECTIONS = sections_of(ModelResult)  # the registry: what is measured of a model
+ORDER = (PEERS, *SECTIONS, QUANTIZATION, PROJECTION)  # in which a report shows them
 
 
 def read(path: Path) -> Results:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..hub import Progress, Step
-from .budget import Budget, Section
+from .budget import Budget, TimeLeft
 
 Sample = TypeVar("Sample")
 Key = TypeVar("Key", bound=Hashable)
@@ -72,7 +72,7 @@ class Run:
         section: str,
         n_rounds: int,
         tasks: Iterable[Task[Key, Sample]],
-        time_left: Section | None = None,
+        time_left: TimeLeft | None = None,
     ) -> dict[Key, list[Sample]]:
         """Samples by key. The tasks take turns for n_rounds, so that a noisy moment hits all.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .results import ModelResult, Results
+from .results import SECTIONS, ModelResult, Results
+from .section import Section
 from .timing import Times
 
 
@@ -25,8 +26,11 @@ class Samples(NamedTuple):
 def samples(results: Results) -> Iterator[Samples]:
     """All times of all sections."""
     for m in results.models:
-        for section, what, part, times in _model_samples(m):
-            yield Samples(m.model.name, m.model.random_weights, section, what, part, times)
+        for section in SECTIONS:
+            for record in records(m, section):
+                for what, part, times in section.samples(record):
+                    model = (m.model.name, m.model.random_weights)
+                    yield Samples(*model, section.name, what, part, times)
     for peer in results.peers:
         for row in peer.rows:
             name = (peer.model, peer.random_weights, "peers", row.name)
@@ -34,27 +38,10 @@ def samples(results: Results) -> Iterator[Samples]:
             yield Samples(*name, peer.peer, row.theirs)
 
 
-def _model_samples(m: ModelResult) -> Iterator[tuple[str, str, str, Times]]:
-    for f in m.first_token:
-        what = f"{f.state} prompt of {f.n_tokens}, {f.n_cached} cached"
-        for part in ("tokenize", "prefill", "sample", "total"):
-            yield "first_token", what, part, getattr(f, part)
-    for d in m.decode:
-        yield "decode", f"depth {d.depth}", "token", d.token
-    for b in m.llama_bench:
-        yield "llama_bench", b.test, "run", b.run
-    for s in m.scenarios:
-        what = f"{s.profile}: prompt of {s.prompt_tokens}, reply of {s.generated_tokens}"
-        for part in ("first_token", "token", "total"):
-            yield "scenarios", what, part, getattr(s, part)
-    for load in m.load:
-        for part in ("load", "to_first_token", "interpreter", "imports", "first_token"):
-            yield "load", load.file_cache, part, getattr(load, part)
-    if m.sustain:
-        yield "sustain", f"{m.sustain.seconds:g} s", "token", m.sustain.token
-    for t in m.threads:
-        yield "threads", t.label, "prefill", t.prefill
-        yield "threads", t.label, "token", t.token
+def records(result: ModelResult, section: Section) -> list[Any]:
+    """What a section measured, one or many."""
+    found = getattr(result, section.field)
+    return found if isinstance(found, list) else [found] if found is not None else []
 
 
 def csv_text(results: Results) -> str:

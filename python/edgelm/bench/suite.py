@@ -7,104 +7,43 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from ..gguf import open_gguf
 from ..hub import Progress, Step
 from ..meta import Meta
-from . import (
-    cost,
-    decode,
-    first_token,
-    limits,
-    loading,
-    machine,
-    memory,
-    noise,
-    peers,
-    profiles,
-    projection,
-    quantization,
-    sustain,
-    threads,
-)
-from .budget import Budget, Section
+from . import limits, machine, noise, peers, profiles, projection, quantization, threads
+from .budget import Budget
 from .limits import Limit
-from .results import SCHEMA_VERSION, ModelResult, Results
+from .peers import PEERS
+from .plan import Effort, Plan
+from .quantization import QUANTIZATION
+from .results import SCHEMA_VERSION, SECTIONS, ModelResult, Results
 from .run import Run
+from .section import Case, Section
 from .stats import spread
 from .subject import Subject
 from .topology import fast_cpus
 
-Effort = Literal["quick", "default", "full"]
-SECTIONS = (
-    *("first_token", "decode", "llama_bench", "cost", "load", "memory", "threads"),
-    *("quantization", "peers"),
-)
 PROFILES: dict[str | None, tuple[str, ...]] = {
     "phone": ("scenarios", "cost", "load", "memory", "peers"),
     "survey": ("scenarios", "cost", "peers"),
     "llama-bench": ("llama_bench", "peers"),
 }
-# Of a model; what is not in it is the start, the look at the noise and the report.
-SECONDS: dict[Effort, float | None] = {"quick": 52.0, "default": 280.0, "full": None}
-WEIGHTS = {
-    "first_token": 28,
-    "decode": 20,
-    "llama_bench": 15,
-    "scenarios": 70,
-    "cost": 6,
-    "peers": 100,  # each
-    "cold": 8,
-    "load": 10,
-    "memory": 7,
-    "threads": 10,
-    "quantization": 6,
-}  # in the order in which they run
 N_CTX = 2304  # the greatest depth, and the tokens behind it
 QUANTIZATION_CHUNKS: dict[Effort, int] = {"quick": 1, "default": 2, "full": 1000}
-QUICK_ROWS = ("prefill 128", "decode 32", "first token")  # against peers
-PEER_ROUNDS: dict[Effort, int] = {"quick": 5, "default": 5, "full": 9}  # if there is time
 MAX_SPREAD = 0.1
 
 
-@dataclass
-class Plan:
-    """What to measure, and how.
-
-    only: sections, of SECTIONS; all of the profile's if empty.
-    rows: of peers, by the start of their names; all if empty.
-    rounds: of peers, however long they take; None is as many as there is time for.
-    command: as it goes into the results.
-    """
-
-    paths: Sequence[Path]
-    effort: Effort = "default"
-    profile: str | None = None
-    sustain_s: float | None = None
-    suggest: bool = False
-    n_ctx: int | None = None
-    n_threads: int | None = None
-    n_batch: int = 512
-    kv_type: str = "f16"
-    seed: int = 0
-    against: Sequence[str] = ()
-    only: Sequence[str] = ()
-    rows: Sequence[str] = ()
-    rounds: int | None = None
-    command: Sequence[str] = ()
-
-    @property
-    def seconds(self) -> float | None:
-        """For one model, `sustain_s` and given `rounds` aside; None is as long as it takes."""
-        return SECONDS[self.effort]
+def names() -> list[str]:
+    """Of all sections, as a plan may name them."""
+    return [s.name for s in (*SECTIONS, PEERS, QUANTIZATION) if s.weight and not s.part]
 
 
 def measure(
@@ -187,9 +126,15 @@ class _Suite:
                 result = ModelResult(subject.info, subject.settings)
                 self.results.models.append(result)
                 limit = self.limit(subject.settings.n_threads)
-                self.within(run, subject, result, limit)
+                case = Case(run, subject, limit, plan, self.results.machine)
+                self.sections(case, result, apart=False)
                 self.scoring_s[path] = quantization.expected_s(subject, self.chunks)
-            self.apart(run, subject, result, limit)
+            for peer in plan.against:
+                if self.wants(PEERS) and not run.interrupted:
+                    self.results.peers += peers.measure(replace(case, peer=peer))
+                    self.save()
+            self.sections(case, result, apart=True)
+            self.suggest(case, result)
         self.spare_s += (plan.seconds or 0.0) - budget.elapsed
         self.results.skipped += run.skipped
         self.results.interrupted |= run.interrupted
@@ -201,70 +146,25 @@ class _Suite:
         )
         self.save()
 
-    def within(self, run: Run, subject: Subject, result: ModelResult, limit: Limit) -> None:
-        """What is measured in this process, with the model loaded."""
-        plan = self.plan
-        full, quick = plan.effort == "full", plan.effort == "quick"
-        if self.wants("first_token"):
-            result.first_token = first_token.measure(run, subject, limit, full=full, quick=quick)
-            self.save()
-        if self.wants("decode"):
-            result.decode = decode.measure(run, subject, limit, full=full, quick=quick)
-            self.save()
-        if self.wants("llama_bench"):
-            result.llama_bench = decode.llama_bench(run, subject, limit)
-            self.save()
-        if self.wants("scenarios") and plan.profile is not None:
-            rounds = 1 if quick else 3
-            result.scenarios = profiles.measure(run, subject, plan.profile, rounds)
-            self.save()
-        if self.wants("cost"):
-            result.cost = cost.measure(run, subject, seconds=1.0 if quick else 3.0)
-            self.save()
-        if plan.sustain_s is not None and not run.interrupted:
-            result.sustain = sustain.measure(run, subject, plan.sustain_s)
+    def sections(self, case: Case, result: ModelResult, *, apart: bool) -> None:
+        """Those that are wanted: in this process, the model loaded, or apart, it being freed."""
+        for section in SECTIONS:
+            if section.apart != apart or section.measure is None or not self.wants(section):
+                continue
+            if case.run.interrupted:
+                return
+            found = section.measure(case)
+            kept = getattr(result, section.field)
+            setattr(result, section.field, kept + found if isinstance(kept, list) else found)
             self.save()
 
-    def apart(self, run: Run, subject: Subject, result: ModelResult, limit: Limit) -> None:
-        """What is measured in processes of their own, the model here being freed."""
-        plan = self.plan
-        full, quick = plan.effort == "full", plan.effort == "quick"
-        for peer in plan.against:
-            if self.wants("peers") and not run.interrupted:
-                self.peer(run, subject, limit, peer)
-                self.save()
-        if self.wants("first_token"):
-            result.first_token += first_token.measure_cold(
-                run, subject, limit, full=full, quick=quick
-            )
-            self.save()
-        if self.wants("load"):
-            result.load = loading.measure(run, subject, 1 if quick else 3)
-            self.save()
-        if self.wants("memory"):
-            longest = subject.settings.n_ctx if full else 512 if quick else 2048
-            result.memory = memory.measure(run, subject, longest=longest)
-            self.save()
-        if self.wants("threads") or plan.suggest:
-            result.threads = threads.measure(run, subject, self.results.machine)
-            for setting in result.threads:
-                self.limit(setting.n_threads)
-            if plan.suggest and result.threads:
-                memory_bytes = self.results.machine.memory_bytes
-                result.suggestion = threads.suggestion(result.threads, subject, memory_bytes)
-
-    def peer(self, run: Run, subject: Subject, limit: Limit, peer: str) -> None:
-        """One other engine."""
-        plan = self.plan
-        asked_for = plan.rounds is not None
-        rounds = plan.rounds or PEER_ROUNDS[plan.effort]
-        only = plan.rows or (QUICK_ROWS if plan.effort == "quick" else ())
-        time_left = Section(run.budget, None) if asked_for else run.budget.section(peer)
-        with run.budget.paused() if asked_for else nullcontext():
-            found = peers.measure(
-                run, subject, limit, peer, only=only, rounds=rounds, time_left=time_left
-            )
-        self.results.peers.append(found)
+    def suggest(self, case: Case, result: ModelResult) -> None:
+        """The limits of every number of threads that was tried; the best one, if asked for."""
+        for setting in result.threads:
+            self.limit(setting.n_threads)
+        if case.plan.suggest and result.threads:
+            memory_bytes = self.results.machine.memory_bytes
+            result.suggestion = threads.suggestion(result.threads, case.subject, memory_bytes)
 
     @property
     def chunks(self) -> int:
@@ -273,7 +173,7 @@ class _Suite:
 
     def files(self) -> None:
         """The quantization table, in the time that the models left."""
-        if self.wants("quantization"):
+        if self.wants(QUANTIZATION):
             spare_s = None if self.plan.seconds is None else self.spare_s
             run = Run(Budget(spare_s, {"quantization": 1}), progress=self.progress)
             self.results.quantization = quantization.measure(
@@ -288,21 +188,24 @@ class _Suite:
             self.save()
 
     def weights(self) -> dict[str, float]:
-        """Of the sections that are asked for; each peer is one."""
+        """Of the sections that are wanted, as they run; each peer is one."""
+        within = [s for s in SECTIONS if not s.apart]
+        apart = [s for s in SECTIONS if s.apart]
         found: dict[str, float] = {}
-        for section, weight in WEIGHTS.items():
-            whose = "first_token" if section == "cold" else section
-            suggests = section == "threads" and self.plan.suggest
-            if self.wants(whose) or suggests:
-                names = self.plan.against if section == "peers" else [section]
-                found |= dict.fromkeys(names, float(weight))
+        for section in (*within, PEERS, *apart, QUANTIZATION):
+            if section.weight and self.wants(section):
+                whose = self.plan.against if section is PEERS else [section.name]
+                found |= dict.fromkeys(whose, section.weight)
         return found
 
-    def wants(self, section: str) -> bool:
+    def wants(self, section: Section) -> bool:
         """Whether a section is asked for."""
-        if self.plan.only:
-            return section in self.plan.only
-        return section in PROFILES.get(self.plan.profile, SECTIONS)
+        plan, name = self.plan, section.field
+        if section.asked(plan):
+            return True
+        if plan.only:
+            return name in plan.only
+        return name in PROFILES[plan.profile] if plan.profile in PROFILES else section.standard
 
     def n_ctx(self, path: Path) -> int:
         """The context to load with."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,20 @@ from typing import TYPE_CHECKING
 from .. import _core
 from ..hub import Step
 from . import heat
-from .run import Run
+from .canvas import (
+    SERIES,
+    Plot,
+    canvas,
+    each_model,
+)
+from .numbers import ABSENT, number, percent
+from .section import Case, Section
+from .table import Table, label
 from .timing import Times
 
 if TYPE_CHECKING:
     from ..session import Session
+    from .results import ModelResult, Results
     from .subject import Subject
 
 INTERVAL_S = 1.0
@@ -60,10 +70,9 @@ class Sustain:
     unavailable: list[str]
 
 
-def measure(
-    run: Run, subject: Subject, seconds: float, root: Path = Path("/"), interval: float = INTERVAL_S
-) -> Sustain | None:
+def measure(case: Case, root: Path = Path("/"), interval: float = INTERVAL_S) -> Sustain | None:
     """Decode until the time is over or Ctrl-C comes; None if that is before the first point."""
+    run, subject, seconds = case.run, case.subject, case.plan.sustain_s or 0.0
     points: list[SustainPoint] = []
     times: list[float] = []
     began = time.perf_counter()
@@ -126,3 +135,87 @@ def _summary(seconds: float, points: list[SustainPoint], times: list[float]) -> 
         token=Times(times),
         unavailable=unavailable,
     )
+
+
+def _table(results: Results) -> Table:
+    """A long run, at its two ends."""
+
+    def ends(points: list[SustainPoint], kind: str) -> str:
+        if not points:
+            return ABSENT
+        first, last = (getattr(points[i], kind) for i in (0, -1))
+        if kind == "mhz" and not (first and last):
+            return f"{number(points[0].core_mhz)} to {number(points[-1].core_mhz)}, timed"
+        if not (first and last):
+            return ABSENT
+        return f"{number(max(first.values()))} to {number(max(last.values()))}"
+
+    rows = [
+        (
+            label(results, result.model.name),
+            number(s.seconds),
+            number(s.first_tok_s),
+            number(s.last_tok_s),
+            percent(s.last_tok_s / s.first_tok_s) if s.first_tok_s else ABSENT,
+            ends(s.points, "mhz"),
+            ends(s.points, "celsius"),
+            "; ".join(s.unavailable) or ABSENT,
+        )
+        for result in results.models
+        if (s := result.sustain)
+    ]
+    return Table(
+        "sustain",
+        "Sustained decoding",
+        "tok/s over the first and the last tenth; clock of the fastest processor (timed by "
+        "additions where the system shows none) and warmest zone, at the first and last look.",
+        (
+            *("file", "seconds", "tok/s first", "tok/s last", "kept", "MHz", "\N{DEGREE SIGN}C"),
+            "not read",
+        ),
+        rows,
+        frozenset({"file", "not read"}),
+    )
+
+
+def _plot(result: ModelResult, name: str) -> Iterator[Plot]:
+    """Speed, clock and heat over time."""
+    if not (run := result.sustain) or not run.points:
+        return
+    seconds = [p.t_s for p in run.points]
+    panels = [
+        ("tok/s", {"": [p.tok_s for p in run.points]}),
+        ("MHz", _over_time([p.mhz for p in run.points])),
+        ("\N{DEGREE SIGN}C", _over_time([p.celsius for p in run.points])),
+    ]
+    if not panels[1][1]:
+        panels[1] = ("MHz, timed", {"": [p.core_mhz for p in run.points]})
+    panels = [(text, lines) for text, lines in panels if lines]
+    with canvas(len(panels), 1.0 + 0.85 * len(panels), sharex=True) as c:
+        for ax, (text, lines) in zip(c.axes, panels, strict=True):
+            for i, values in enumerate(lines.values()):
+                ax.plot(seconds, values, color=SERIES[i % 6], linewidth=1.2)
+            ax.set_ylabel(text)
+            ax.margins(y=0.15)
+        c.axes[0].set_ylim(bottom=0)
+        c.axes[-1].set_xlabel("seconds")
+        yield c.plot(
+            "sustain",
+            "Sustained decoding",
+            "Speed, clock of each processor and temperature of each zone over time, as far as the "
+            "system shows them.",
+            subject=name,
+        )
+
+
+def _over_time(looks: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Readings by name, of those that are there at every look."""
+    names = set(looks[0]).intersection(*looks) if looks else set()
+    return {name: [look[name] for look in looks] for name in sorted(names)}
+
+
+SUSTAIN = Section(
+    "sustain", 0, measure, (_table,), (each_model(_plot),), standard=False,
+    asked=lambda plan: plan.sustain_s is not None,
+    samples=lambda record: iter([(f"{record.seconds:g} s", "token", record.token)]),
+)  # fmt: skip

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..graph import state_bytes
-from .run import Run, Task
+from .canvas import (
+    SERIES,
+    Plot,
+    canvas,
+    each_model,
+    rows_height,
+    short,
+    write_inside,
+)
+from .numbers import ABSENT, number
+from .run import Task
+from .section import Case, Section
+from .table import Row, Table, label
 from .timing import Times
 from .topology import Core, fast_cpus, physical
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from .results import ModelResult, Results
     from .subject import Subject
 
 N_PROMPT = 128
@@ -69,8 +81,9 @@ def choices(cores: Sequence[Core], n_all: int) -> list[Choice]:
     return found
 
 
-def measure(run: Run, subject: Subject, machine: Machine) -> list[ThreadSetting]:
+def measure(case: Case) -> list[ThreadSetting]:
     """A process a choice."""
+    run, subject, machine = case.run, case.subject, case.machine
     n_all = machine.usable_cores
     if machine.cpu_quota is None:  # else more threads than the quota feeds only wait
         n_all = max(n_all, len(physical(machine.cores)))
@@ -134,3 +147,69 @@ def suggestion(settings: Sequence[ThreadSetting], subject: Subject, memory_bytes
         cpus = ",".join(map(str, chosen.cpus))
         line += f"  # in a process started by: taskset -c {cpus}"
     return line
+
+
+def _table(results: Results) -> Table:
+    """Speed by number of threads."""
+
+    def rows() -> Iterator[Row]:
+        for result in results.models:
+            for s in result.threads:
+                yield (
+                    label(results, result.model.name),
+                    s.label,
+                    ABSENT if s.cpus is None else ", ".join(map(str, s.cpus)),
+                    f"{number(1e3 * s.n_prompt / s.prefill.median_ms)}",
+                    number(s.token.median_ms),
+                    number(1e3 / s.token.median_ms),
+                    result.suggestion or ABSENT,
+                )
+
+    found = list(rows())
+    keep = 7 if any(row[6] != ABSENT for row in found) else 6
+    columns = ("file", "setting", "processors", "prefill tok/s", "token ms", "tok/s", "suggested")
+    return Table(
+        "threads",
+        "Threads",
+        "Medians, each setting in a process of its own.",
+        columns[:keep],
+        [row[:keep] for row in found],
+        frozenset({"file", "setting", "suggested"}),
+    )
+
+
+def _plot(result: ModelResult, name: str) -> Iterator[Plot]:
+    """Speed by setting."""
+    rows = result.threads
+    if not rows:
+        return
+    panels = (
+        (
+            f"prefill, tok/s ({rows[0].n_prompt} tokens)",
+            SERIES[0],
+            [1e3 * r.n_prompt / r.prefill.median_ms for r in rows],
+        ),
+        ("decode, tok/s", SERIES[2], [1e3 / r.token.median_ms for r in rows]),
+    )
+    with canvas(2, 2 * rows_height(len(rows), 0.6)) as c:
+        for ax, (text, colour, values) in zip(c.axes, panels, strict=True):
+            ax.barh(range(len(rows)), values, 0.5, color=colour)
+            for i, value in enumerate(values):
+                write_inside(ax, value, i)
+            ax.set(xlabel=text)
+            ax.set_xlim(left=0)
+            ax.set_yticks(range(len(rows)), [short(r.label) for r in rows])
+            ax.invert_yaxis()
+            ax.grid(visible=False, axis="y")
+        yield c.plot("threads", "Threads", "Prompt above, decoding below; longer is faster.", name)
+
+
+def _samples(row: ThreadSetting) -> Iterator[tuple[str, str, Times]]:
+    yield row.label, "prefill", row.prefill
+    yield row.label, "token", row.token
+
+
+THREADS = Section(
+    "threads", 10, measure, (_table,), (each_model(_plot),), apart=True,
+    asked=lambda plan: plan.suggest, samples=_samples,
+)  # fmt: skip

@@ -19,17 +19,13 @@ from .options import LOAD_OPTIONS, add_load_options, given
 from .terminal import ProgressBar, printable, resolve, table
 
 if TYPE_CHECKING:
+    from ..bench.plan import Plan
     from ..bench.results import Results
-    from ..bench.suite import Plan
 
 HELP = "measure latency, memory and energy"
 FILES = ("results.json", "results.csv", "results.md", "report.html")
 WORSE = 1  # exit code of --compare
 
-SECTIONS = (
-    *("first_token", "decode", "llama_bench", "cost", "load", "memory", "threads"),
-    *("quantization", "peers", "scenarios"),
-)
 PROFILES = ("phone", "survey", "llama-bench")
 PEERS = ("llama.cpp", "llama-cpp-python", "openvino")
 
@@ -51,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rounds", metavar="N", type=int, help="with each peer, whatever time they take"
     )
     parser.add_argument(
-        "--only", metavar="SECTION", nargs="+", choices=SECTIONS, default=[],
-        help=", ".join(SECTIONS),
+        "--only", metavar="SECTION", nargs="+", default=[],
+        help="as results.json names them: first_token, decode; a wrong name lists them all",
     )  # fmt: skip
     parser.add_argument(
         "--rows", metavar="ROW", nargs="+", default=[],
@@ -171,9 +167,13 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         raise ValueError("which model? Give a path, a known name or a --shape.")
     from ..bench import shapes
     from ..bench.engines import check_installed
-    from ..bench.suite import Plan
+    from ..bench.plan import Plan
+    from ..bench.suite import names as section_names
 
     _check(arguments)
+    if unknown := set(arguments.only).difference(section_names()):
+        known = ", ".join(section_names())
+        raise ValueError(f"--only {min(unknown)}: there is no such section, but {known}.")
     for peer in arguments.against:
         check_installed(peer)
     only = arguments.only or (["peers"] if arguments.rows else [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..results import Results
-from .table import Table, visible
+from ..table import Table, visible
 from .tables import run_facts, tables
 
 # Names come from files and the system: nothing in them may start markup, end a cell or a line.

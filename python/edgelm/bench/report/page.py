@@ -9,11 +9,11 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from .. import canvas
+from ..canvas import Plot
 from ..results import Results
-from . import canvas
-from .canvas import Plot
+from ..table import Table, label, visible
 from .plots import plots
-from .table import Table, label, visible
 from .tables import run_facts, tables
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ..results import Results
-from . import resources, speed
-from .numbers import duration
-from .table import Table, label
+from ..numbers import duration
+from ..results import ORDER, Results
+from ..table import Table, label
+from . import whole
 
 PARTS: tuple[Callable[[Results], Table], ...] = (
-    *(speed.overview, speed.peers, speed.first_token, speed.decode, speed.llama_bench),
-    *(speed.scenarios, speed.load, resources.memory, resources.context, resources.cost),
-    *(resources.sustain, resources.threads, resources.quantization, resources.projection),
-    *(resources.limits, resources.machine, resources.skipped),
+    whole.overview,
+    *(table for section in ORDER for table in section.tables),
+    *(whole.limits, whole.machine, whole.skipped),
 )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ..results import ModelResult, Results
-from ..timing import Bound
 from .numbers import ABSENT, number, percent
+from .timing import Bound
+
+if TYPE_CHECKING:
+    from .results import ModelResult, Results
 
 Item = TypeVar("Item")
 Row = tuple[str, ...]

@@ -9,13 +9,16 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .numbers import number
-from .table import visible
+from .table import label, visible
+
+if TYPE_CHECKING:
+    from .results import ModelResult, Results
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
@@ -185,3 +188,15 @@ def log_axis(axis: Any, ticks: Iterable[float] | None = None) -> None:
     axis.set_major_locator(locator)
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+
+
+def each_model(
+    draw: Callable[[ModelResult, str], Iterator[Plot]],
+) -> Callable[[Results], Iterator[Plot]]:
+    """A plot a model, with the model's name in its title."""
+
+    def all_of(results: Results) -> Iterator[Plot]:
+        for result in results.models:
+            yield from draw(result, label(results, result.model.name))
+
+    return all_of
