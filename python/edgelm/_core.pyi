@@ -170,7 +170,6 @@ class CancelFlag:
     """Set from any thread to stop a run within 50 ms."""
 
     def set(self) -> None: ...
-    def is_set(self) -> bool: ...
 
 class Plan:
     isa: str
