@@ -162,15 +162,6 @@ EDGELM_INLINE float half_at(const uint8_t* p, int column) {
   return to_float(h);
 }
 
-// The codes of all 32 weights, a line a K-group.
-template <class Codes>
-EDGELM_INLINE void expand_codes(const uint8_t* lines, uint8_t* panel) {
-  const auto line = [&](int i) EDGELM_ALWAYS_INLINE { return load_bytes(lines + kLineBytes * i); };
-  unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
-    store(panel + kLineBytes * g.value, Codes::template group<g.value>(line));
-  });
-}
-
 // 6-bit values, four a row to three bytes a row: two of low nibbles, one of high bits.
 inline constexpr size_t kSixesBytes = 3 * kGroupRows;
 EDGELM_INLINE void pack_sixes(const int (&value)[4], int column, uint8_t* out) {

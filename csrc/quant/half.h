@@ -59,11 +59,4 @@ static inline f16 to_f16(float x) {
   return {static_cast<uint16_t>(sign | half)};
 }
 
-// Nearest bf16, ties to even; NaN stays NaN.
-static inline bf16 to_bf16(float x) {
-  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((bits >> 16) | 0x40u)};
-  return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
-}
-
 }  // namespace edgelm

@@ -10,9 +10,7 @@
 #include <immintrin.h>
 #endif
 
-using edgelm::bf16;
 using edgelm::f16;
-using edgelm::to_bf16;
 using edgelm::to_f16;
 using edgelm::to_float;
 
@@ -42,15 +40,6 @@ TEST(half_f16_round_trips) {
       EXPECT(back.bits == bits) << "f16 bits " << bits << " became " << back.bits;
     }
   }
-}
-
-TEST(half_bf16_rounds_to_nearest_even) {
-  EXPECT(to_bf16(1.0f).bits == 0x3f80);
-  EXPECT(to_bf16(float_of(0x3f808000)).bits == 0x3f80) << "a tie goes to the even neighbour below";
-  EXPECT(to_bf16(float_of(0x3f818000)).bits == 0x3f82) << "a tie goes to the even neighbour above";
-  EXPECT(to_bf16(float_of(0x3f808001)).bits == 0x3f81);
-  EXPECT(to_bf16(float_of(0x7f7fffff)).bits == 0x7f80) << "the greatest float rounds to infinity";
-  EXPECT(std::isnan(to_float(to_bf16(float_of(0x7f800001))))) << "a NaN must not become infinity";
 }
 
 #if defined(__x86_64__)
