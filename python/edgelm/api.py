@@ -202,12 +202,9 @@ class Model(About):
         began = time.perf_counter()
         checked = Options.of("chat", options, *_TEMPLATE_ARGUMENTS)
         prompt = self.apply_chat_template(
-            messages,
-            tools=tools,
-            variables=variables,
+            messages, tools=tools, variables=variables, chat_template=chat_template,
             continue_final_message=continue_final_message,
-            chat_template=chat_template,
-        )
+        )  # fmt: skip
         replies = self._replies(prompt, 1, checked, began)
         wait(self._engine, finish(self._engine, replies))
         return replies[0].generation()
@@ -227,12 +224,9 @@ class Model(About):
         began = time.perf_counter()
         checked = Options.of("stream_chat", options, *_TEMPLATE_ARGUMENTS)
         prompt = self.apply_chat_template(
-            messages,
-            tools=tools,
-            variables=variables,
+            messages, tools=tools, variables=variables, chat_template=chat_template,
             continue_final_message=continue_final_message,
-            chat_template=chat_template,
-        )
+        )  # fmt: skip
         return self._stream(prompt, checked, began)
 
     @suggests_names
