@@ -57,7 +57,7 @@ def fault(line: str) -> str:
     program, *arguments = words
     if program == "edgelm":
         try:
-            cli.parser().parse_args(arguments)
+            cli.parser(tuple(arguments)).parse_args(arguments)
         except SystemExit as end:
             return f"edgelm refuses it with {end.code}"
         return ""

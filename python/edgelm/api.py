@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsIndex, overloa
 
 from . import scoring
 from .about import About
+from .chat import ChatTemplates
 from .engine import Engine, checked_ids
 from .errors import ContextFullError
 from .generate import SHARED, Generation, Reply, Stream, finish, wait, wait_async
@@ -25,7 +26,7 @@ from .options import (
     suggests_names,
     takes_options,
 )
-from .prompts import ChatTemplates, are_several, ids_of
+from .prompts import are_several, ids_of
 from .scoring import Perplexity
 from .session import Session, decode_batch
 from .weights import EXACT
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Tools = Sequence[Mapping[str, Any]]
+
+
+_TEMPLATE_ARGUMENTS = ("tools", "variables", "continue_final_message", "chat_template")
 
 
 @suggests_names
@@ -185,15 +189,22 @@ class Model(About):
         *,
         tools: Tools | None = None,
         variables: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+        chat_template: str | None = None,
         **options: Unpack[OptionArguments],
     ) -> Generation:
         """Answer [{"role": "user", "content": "..."}, ...] by the model's own template.
 
-        tools, variables: as in apply_chat_template. Raises TemplateError, and as generate.
+        tools, variables, continue_final_message, chat_template: as in apply_chat_template.
+
+        Raises TemplateError, and as generate.
         """
         began = time.perf_counter()
-        checked = Options.of("chat", options, "tools", "variables")
-        prompt = self.apply_chat_template(messages, tools=tools, variables=variables)
+        checked = Options.of("chat", options, *_TEMPLATE_ARGUMENTS)
+        prompt = self.apply_chat_template(
+            messages, tools=tools, variables=variables, chat_template=chat_template,
+            continue_final_message=continue_final_message,
+        )  # fmt: skip
         replies = self._replies(prompt, 1, checked, began)
         wait(self._engine, finish(self._engine, replies))
         return replies[0].generation()
@@ -205,12 +216,17 @@ class Model(About):
         *,
         tools: Tools | None = None,
         variables: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+        chat_template: str | None = None,
         **options: Unpack[OptionArguments],
     ) -> Stream:
         """As chat, but an iterator over the answer's text as it is computed; `async for`, too."""
         began = time.perf_counter()
-        checked = Options.of("stream_chat", options, "tools", "variables")
-        prompt = self.apply_chat_template(messages, tools=tools, variables=variables)
+        checked = Options.of("stream_chat", options, *_TEMPLATE_ARGUMENTS)
+        prompt = self.apply_chat_template(
+            messages, tools=tools, variables=variables, chat_template=chat_template,
+            continue_final_message=continue_final_message,
+        )  # fmt: skip
         return self._stream(prompt, checked, began)
 
     @suggests_names
@@ -221,12 +237,19 @@ class Model(About):
         add_generation_prompt: bool = True,
         tools: Tools | None = None,
         variables: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+        chat_template: str | None = None,
     ) -> str:
         """The messages as the text that the model was trained on, ready for generate or stream.
 
-        tools: JSON schemas of functions that the model may call. variables: what else its template
-        reads, as {"enable_thinking": False}. Raises TemplateError if the model has no template, or
-        if the template fails.
+        add_generation_prompt: end where the model's answer begins.
+        tools: JSON schemas of functions that the model may call.
+        variables: what else its template reads, as {"enable_thinking": False}.
+        continue_final_message: end where the last message does, so that a reply continues it.
+        chat_template: another Jinja template, or the name of one that the file has.
+
+        Raises TemplateError if the model has no template, or if the template fails or leaves out a
+        message's text.
         """
         self._engine.check_open()
         return self._chat_templates.render(
@@ -234,6 +257,8 @@ class Model(About):
             add_generation_prompt=boolean("add_generation_prompt", add_generation_prompt),
             tools=tools,
             variables=variables,
+            continue_final_message=boolean("continue_final_message", continue_final_message),
+            chat_template=chat_template,
         )
 
     def tokenize(

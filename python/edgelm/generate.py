@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn, SupportsIndex
 
+from .chat import REASONING_MARKS
 from .engine import ALL, Engine, Request
 from .errors import Busy, ContextFullError
 from .samplers import Sampler, TokenLogprob
+from .stops import StopStrings
 
 if TYPE_CHECKING:
     from .options import Options
@@ -90,38 +92,6 @@ class Generation:
         if not math.isnan(self.timings.tok_s):
             parts.append(f"{self.timings.tok_s:,.0f} tok/s")
         return f"<edgelm.Generation {shown!r}: {', '.join(parts)}>"
-
-
-class StopStrings:
-    """Lets text through up to the first stop string, and never a part of one."""
-
-    def __init__(self, strings: Sequence[str]) -> None:
-        self._strings = strings
-        self._held = ""
-
-    def push(self, text: str) -> tuple[str, bool]:
-        """The text that may be shown now, and whether a stop string was found behind it."""
-        text = self._held + text
-        found = [at for stop in self._strings if (at := text.find(stop)) >= 0]
-        if found:
-            self._held = ""
-            return text[: min(found)], True
-        cut = len(text) - max((_overlap(text, stop) for stop in self._strings), default=0)
-        self._held = text[cut:]
-        return text[:cut], False
-
-    def flush(self) -> str:
-        """What was held back, when no more text comes."""
-        held, self._held = self._held, ""
-        return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` with which `stop` begins."""
-    for n in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:n]):
-            return n
-    return 0
 
 
 class Reply:
@@ -209,7 +179,7 @@ class Reply:
                 break
             if choice.logprob is not None:
                 self._logprobs.append(choice.logprob)
-            chunks.append(self._push(self._decoder.push(choice.token)))
+            chunks.append(self._push(self._decoder.push(choice.token), choice.token))
         if done and not self.finish_reason:
             self.finish_reason = request.reason or "cancelled"
             if request.reason:
@@ -220,10 +190,13 @@ class Reply:
         self._text.append(self.chunk)
         return self.chunk
 
-    def _push(self, text: str) -> str:
+    def _push(self, text: str, token: int | None = None) -> str:
+        # A control token has a name instead of a text. Some names tell reasoning from the answer.
+        name = "" if text or token is None else self._engine.network.tokenizer.control_name(token)
+        is_shown = not name or name in REASONING_MARKS
         if self._n_taken <= self._options.min_tokens:
-            return text
-        shown, stopped = self._stops.push(text)
+            return (text or name) if is_shown else ""
+        shown, stopped = self._stops.push(text or name, shown=is_shown)
         if stopped:
             self.finish_reason = "stop"
         return shown

@@ -62,6 +62,34 @@ _FIM = {
 _ALWAYS_TEXT = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 
 
+_TEMPLATE = "tokenizer.chat_template"
+# transformers' names of special tokens, and GGUF's.
+_SPECIAL_NAMES = {
+    "unk": "unknown",
+    "sep": "seperator",
+    "pad": "padding",
+    "cls": "cls",
+    "mask": "mask",
+}
+
+
+def templates_of(file: _core.GgufFile) -> dict[str, str]:
+    """A file's chat templates by name, but blank ones; that without a name is "default"."""
+    keys = {
+        key.removeprefix(_TEMPLATE).removeprefix("."): key
+        for key in file.keys()  # noqa: SIM118  (no mapping)
+        if key == _TEMPLATE or key.startswith(_TEMPLATE + ".")
+    }
+    found = {}
+    for name in sorted(keys, reverse=True):  # "" comes last, and wins
+        text = file.get(keys[name])
+        if not isinstance(text, str):
+            raise ModelFormatError(f"{file.path}: {keys[name]} is {text!r:.60}; expected a string")
+        if text.strip():
+            found[name or "default"] = text
+    return found
+
+
 class Tokenizer:
     """The tokenizer of one model file. Immutable; threads may share it.
 
@@ -76,6 +104,7 @@ class Tokenizer:
     eog: frozenset[int]  # ids after which generation ends, by llama.cpp's rules
     add_bos: bool
     add_eos: bool
+    templates: dict[str, str]  # of chats, by name
     chat_template: str | None
     tool_template: str | None  # of its own for chats with tools, as Command R's files have
 
@@ -118,8 +147,9 @@ class Tokenizer:
             self._strips = True
         self.add_bos = self._adds("bos", self.bos_id, rules.add_bos or pre.add_bos)
         self.add_eos = self._adds("eos", self.eos_id, rules.add_eos)
-        self.chat_template = self._string("tokenizer.chat_template", "") or None
-        self.tool_template = self._string("tokenizer.chat_template.tool_use", "") or None
+        self.templates = templates_of(file)
+        self.chat_template = self.templates.get("default")
+        self.tool_template = self.templates.get("tool_use")
 
     def encode(
         self, text: str, *, add_special: bool = True, parse_special: bool = False
@@ -155,6 +185,24 @@ class Tokenizer:
     def token_bytes(self, id: int) -> bytes:
         """The bytes that one id stands for; a control token's are its name."""
         return self._core.token_bytes(id)
+
+    def control_name(self, id: int) -> str:
+        """The name of a token that has no text, as "<|im_start|>"; "" for one that has some."""
+        if self._core.decode((id,), False):
+            return ""
+        return self._core.decode((id,), True).decode(errors="replace")
+
+    @property
+    def special_texts(self) -> dict[str, str]:
+        """The texts of special tokens, as transformers calls those: bos_token, pad_token, ..."""
+        ids = {"bos": self.bos_id, "eos": self.eos_id}
+        for name, key in _SPECIAL_NAMES.items():
+            ids[name] = self._file.get(f"tokenizer.ggml.{key}_token_id")
+        return {
+            f"{name}_token": self.token_bytes(id).decode(errors="replace")
+            for name, id in ids.items()
+            if isinstance(id, int) and 0 <= id < self.vocab_size
+        }
 
     def decoder(self, special: bool = False, *, continues: bool = False) -> Decoder:
         """Decode id by id. `continues`: the ids follow other text, so a leading blank stays."""

@@ -44,6 +44,12 @@ OPTIONS = {
     "cache_prompt": True,
 }
 NOTHING = inspect.Parameter.empty
+TEMPLATE = {
+    "tools": None,
+    "variables": None,
+    "continue_final_message": False,
+    "chat_template": None,
+}
 SURFACE = {
     load: {
         "source": NOTHING,
@@ -59,14 +65,9 @@ SURFACE = {
     Model.generate: {"prompt": NOTHING, "n": 1, **OPTIONS},
     Model.agenerate: {"prompt": NOTHING, "n": 1, **OPTIONS},
     Model.stream: {"prompt": NOTHING, **OPTIONS},
-    Model.chat: {"messages": NOTHING, "tools": None, "variables": None, **OPTIONS},
-    Model.stream_chat: {"messages": NOTHING, "tools": None, "variables": None, **OPTIONS},
-    Model.apply_chat_template: {
-        "messages": NOTHING,
-        "add_generation_prompt": True,
-        "tools": None,
-        "variables": None,
-    },
+    Model.chat: {"messages": NOTHING, **TEMPLATE, **OPTIONS},
+    Model.stream_chat: {"messages": NOTHING, **TEMPLATE, **OPTIONS},
+    Model.apply_chat_template: {"messages": NOTHING, "add_generation_prompt": True, **TEMPLATE},
     Model.tokenize: {"text": NOTHING, "add_special": True, "parse_special": False},
     Model.detokenize: {"ids": NOTHING, "special": False},
     Model.session: {},

@@ -11,8 +11,9 @@ import pytest
 
 from edgelm.engine import Engine
 from edgelm.errors import Busy, CacheFullError, ClosedError, ContextFullError, LogitsError
-from edgelm.generate import Reply, StopStrings, Stream
+from edgelm.generate import Reply, Stream
 from edgelm.options import Options
+from edgelm.stops import StopStrings
 from fake_network import BOS, EOS, FakeNetwork
 
 PROMPT = [BOS, 65, 66, 0]  # the fake network's script begins after the 0
@@ -247,6 +248,68 @@ def test_stop_strings(script, stop, text):
     g = generate(scripted(script), stop=stop)
     assert g.text == text
     assert g.finish_reason == "stop"
+
+
+CONTROL = 261  # has a name, "<|user|>", and no text
+
+
+@pytest.mark.parametrize(
+    ("script", "stop", "text"),
+    [
+        ([104, 105, CONTROL, 106], "<|user|>", "hi"),
+        ([104, 105, CONTROL, 106], "i<|user|>", "h"),
+        ([104, 105, CONTROL, 106], "<|user|>j", "hi"),
+        ([104, 105, CONTROL, 106], "ij", "h"),  # as it is shown
+        ([104, CONTROL, CONTROL, 106], "<|user|><|user|>", "h"),
+        ([104, CONTROL, 106, 107], "<|user|>k", "hjk"),
+        ([104, CONTROL, 106], "<|user|>js", "hj"),
+        ([CONTROL], "<|user|>", ""),
+    ],
+)
+def test_stop_strings_of_control_tokens(script, stop, text):
+    g = generate(scripted(script), stop=stop)
+    assert (g.text, g.finish_reason) == (text, "stop")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stop_strings_are_found_wherever_they_end_first(seed):
+    """The oracle: after each token, look through both texts from the beginning."""
+    random = np.random.default_rng(seed)
+    pieces = [(c, bool(random.integers(4))) for c in random.choice(["a", "b", "<x>", "ab"], 40)]
+    stops = ["".join(random.choice(["a", "b", "<x>"], n)) for n in (3, 4)]
+    wanted, stopped_at = "".join(text for text, shown in pieces if shown), None
+    for n in range(1, len(pieces) + 1):
+        marks = [(c, shown) for text, shown in pieces[:n] for c in text]
+        cuts = []
+        for view in (marks, [mark for mark in marks if mark[1]]):
+            seen = "".join(c for c, _ in view)
+            cuts += [view[at:] for stop in stops if (at := seen.find(stop)) >= 0]
+        if cuts:
+            hidden = max(sum(shown for _, shown in cut) for cut in cuts)
+            visible = "".join(c for c, shown in marks if shown)
+            wanted, stopped_at = visible[: len(visible) - hidden], n
+            break
+    finder, text, found = StopStrings(stops), "", False
+    for n, (piece, shown) in enumerate(pieces, 1):
+        chunk, found = finder.push(piece, shown=shown)
+        text += chunk
+        assert wanted.startswith(text)
+        if found:
+            assert n == stopped_at
+            break
+    assert found == (stopped_at is not None)
+    assert text + finder.flush() == wanted
+
+
+def test_a_search_in_what_is_shown_alone_would_miss_them():
+    class Shown(StopStrings):
+        def push(self, text, *, shown=True):  # the seeded fault
+            return super().push(text if shown else "")
+
+    pieces = (("h", True), ("<|user|>", False))
+    whole, blind = StopStrings(["h<|user|>"]), Shown(["h<|user|>"])
+    assert [whole.push(text, shown=shown)[1] for text, shown in pieces] == [False, True]
+    assert [blind.push(text, shown=shown)[1] for text, shown in pieces] == [False, False]
 
 
 def test_the_first_stop_string_to_complete_wins():

@@ -71,7 +71,14 @@ def fails(capsys, *arguments: object) -> str:
         ([], "edgelm: which command? run, chat, info, pull, tokenize, perplexity"),
         (["walk"], "edgelm: argument COMMAND: invalid choice: 'walk'"),
         (["run"], "edgelm run: the following arguments are required: MODEL, PROMPT"),
-        (["run", "m", "p", "-n", "x"], "argument --max-tokens/-n/--n-predict: invalid int value"),
+        (["run", "m", "p", "-n", "x"], "argument --max-tokens/-n/--n-predict/--predict: invalid"),
+        (["run", "m", "p", "-ngl", "9"], "there is no -ngl: all is computed here; leave it out"),
+        (["tokenize", "m", "-hello"], "a text that begins with - goes to the end, behind --"),
+        (["run", "m", "-x"], "a text that begins with - goes to the end, behind --"),
+        (["run", "m", "p", "--stop", "-x"], "if that begins with -, write --option=-value"),
+        (["run", "m", "p", "--logit-bias", "5"], "'5' is no bias; expected a token's id and a num"),
+        (["run", "m", "p", "--template-var", "5"], "'5': expected NAME=VALUE"),
+        (["run", "m", "p", "--chat-template-kwargs", "[]"], "'[]': expected a JSON object"),
         (["info", "m", "--al"], "unrecognized arguments: --al"),
         (["run", "m", "p", "--kv-type", "f32"], "invalid choice: 'f32'"),
     ],
@@ -86,8 +93,7 @@ def test_the_help_states_the_real_defaults():
     for names, default, _ in NUMBERS:
         assert defaults[names[0][2:].replace("-", "_")] == default
     assert {f.name for f in fields(Options)} - set(GENERATE_OPTIONS) == {
-        "logit_bias", "logprobs", "logits_processors", "cache_prompt", "min_tokens",
-        "stop_token_ids", "echo",
+        "logits_processors", "cache_prompt", "min_tokens", "stop_token_ids", "echo",
     }  # fmt: skip
 
 
@@ -255,10 +261,10 @@ def test_run_reads_stdin(tiny, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("-n", -2), "max_tokens is -2"),
+        (("-n", -3), "max_tokens is -3"),
         (("--temp", "nan"), "temperature is nan"),
-        (("-c", 0), "n_ctx is 0"),
-        (("-t", 0), "n_threads is 0"),
+        (("-c", -1), "n_ctx is -1"),
+        (("-t", 0), "n_threads is 0; expected an integer from 1 to 1,024."),
         (("-c", 2), "The prompt has"),
         (("--stop", ""), "stop holds an empty string"),
     ],

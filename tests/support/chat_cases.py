@@ -71,6 +71,10 @@ def _call(name: str, arguments: Any) -> dict[str, Any]:
     }
 
 
+def _texts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
 _FLIGHT = {"to": "LIS", "passengers": 2, "nonstop": True, "airlines": ["TP", "LH"]}
 # Mistral's templates want ids of nine letters and digits, others an id in the answer.
 _FLOWN: list[dict[str, Any]] = [
@@ -114,12 +118,12 @@ CASES: dict[str, dict[str, Any]] = {
         ]
     },
     "ends in a reply": {
-        "messages": [_user("1"), _assistant(" 2 ")],
+        "messages": [_user("First things"), _assistant(" Second thoughts ")],
         "add_generation_prompt": False,
     },
     "tools": {"messages": [_user("Wetter?")], "tools": [WEATHER, NOW]},
     "tools and system": {
-        "messages": [{"role": "system", "content": "S"}, _user("Wetter?")],
+        "messages": [{"role": "system", "content": "Sei kurz."}, _user("Wetter?")],
         "tools": [WEATHER],
     },
     "called": {"messages": _CALLED, "tools": [WEATHER]},
@@ -151,14 +155,18 @@ CASES: dict[str, dict[str, Any]] = {
         "additional_special_tokens": [f"<|{i}|>" for i in range(8)],
     },
     "thought": {
-        "messages": [_user("q"), _assistant("a", reasoning_content="because"), _user("r")],
+        "messages": [
+            _user("Why so?"),
+            _assistant("Therefore.", reasoning_content="because"),
+            _user("Really?"),
+        ],
         "enable_thinking": False,
     },
     "thought aloud": {
-        "messages": [_user("q"), _assistant("<think>\nhm\n</think>\n\na")],
+        "messages": [_user("Why so?"), _assistant("<think>\nhm\n</think>\n\nAnyway.")],
         "enable_thinking": True,
     },
-    "thinking": {"messages": [_user("q"), _assistant("a", thinking="so")]},
+    "thinking": {"messages": [_user("Why so?"), _assistant("Therefore.", thinking="hm")]},
     "parts": {
         "messages": [
             {
@@ -171,9 +179,34 @@ CASES: dict[str, dict[str, Any]] = {
             }
         ]
     },
-    "two users": {"messages": [_user("1"), _user("2")]},
+    "text parts": {
+        "messages": [
+            {"role": "system", "content": _texts("Sei kurz.", "Sei nett.")},
+            {"role": "user", "content": _texts("Wetter in", "Köln?")},
+        ]
+    },
+    "a part": {"messages": [{"role": "user", "content": _texts("Wetter in Köln?")}]},
+    "two users": {"messages": [_user("First things"), _user("Second thoughts")]},
     "nobody": {"messages": []},
-    "unknown role": {"messages": [{"role": "wizard", "content": "x"}]},
+    "unknown role": {"messages": [{"role": "wizard", "content": "Abracadabra"}]},
+    "called by JSON": {
+        "messages": [
+            _user("Wetter in Köln?"),
+            {"role": "assistant", "tool_calls": [_call("weather", '{"city": "Köln"}')]},
+            {"role": "tool", "name": "weather", "content": '{"temp": 12}'},
+        ],
+        "tools": [WEATHER],
+    },
+    "continued": {
+        "messages": [_user("Wetter?"), _assistant("Es regnet, ")],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    },
+    "continued parts": {
+        "messages": [_user("Wetter?"), {"role": "assistant", "content": _texts("Es regnet")}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    },
 }
 
 

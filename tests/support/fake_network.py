@@ -76,8 +76,19 @@ class FakeTokenizer:
     tool_template = None
     eog = frozenset({EOS})
 
+    add_eos = False
+
     def __init__(self, add_bos=True):
         self.add_bos = add_bos
+
+    @property
+    def templates(self):
+        both = {"default": self.chat_template, "tool_use": self.tool_template}
+        return {name: text for name, text in both.items() if text}
+
+    @property
+    def special_texts(self):
+        return {"bos_token": self.token_bytes(BOS).decode()}
 
     def encode(self, text, *, add_special=True, parse_special=False):
         ids = list(text.encode())
@@ -85,6 +96,9 @@ class FakeTokenizer:
 
     def token_bytes(self, token):
         return bytes([token]) if token < 256 else WORDS.get(token, b"")
+
+    def control_name(self, token):
+        return "<|user|>" if token == 261 else ""
 
     def decode(self, ids, *, special=False):
         return b"".join(map(self.token_bytes, ids)).decode(errors="replace")

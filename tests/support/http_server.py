@@ -29,6 +29,9 @@ class Server:
             def do_GET(self):
                 outer.answer(self, True)
 
+            def do_CONNECT(self):
+                outer.answer(self, False)
+
             def log_message(self, *args):
                 pass
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import jinja2
 import jinja2.ext
+from jinja2 import TemplateSyntaxError as TemplateSyntaxError
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.lexer import TokenStream

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TemplateError
-from .meter import Meter
+from .forms import Form, Messages, forms, judge, marked
+from .messages import checked_messages, checked_tools, plain
+from .meter import MAX_CPU_S, Meter, slowness
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from .sandbox import LimitedEnvironment
 
-MAX_NESTING = 48  # of a message's or tool's values
-_REASONING = ("reasoning_content", "thinking", "reasoning")
+# Behind the message that is to be continued; a template that trims leaves it without its blank.
+_CONDITION = re.compile(r"\{%[-+]?\s*(el)?if\b.*?%\}", re.DOTALL)
+_GO = re.compile(r"\{\{-?\s*(if|range|end|else|template|block|\.\w|\$)")
+_GO_HINT = ". It looks like a Go template, as Ollama has them: write it in Jinja"
+_CONTINUED = "eDgelm cOntinues hEre "
+
+
+# What transformers binds besides; "" where a file has none.
+SPECIAL_TOKENS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 class ChatTemplate:
     """A model's Jinja template, rendered as the transformers library renders it.
 
+    Where it expects content, or the arguments of a tool call, in another form than they have, it
+    gets that form.
+
     The template is untrusted: it runs in a sandbox with limits on steps, time and text, and
     whatever goes wrong in it is a TemplateError. Threads may share one.
     """
 
-    def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
+    def __init__(self, source: str, **tokens: str) -> None:
+        """`tokens`: the texts of special tokens, as bos_token="<s>"."""
         self.source = source
-        self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
+        # One that never names content, but in conditions, loses no text that it could have written.
+        self._writes = "content" in _CONDITION.sub("", source) or "{" not in source
+        self._tokens = {f"{name}_token": "" for name in SPECIAL_TOKENS} | tokens
         # Each render takes one and puts it back. No lock: a fork could leave that held for ever.
         self._compiled: list[tuple[LimitedEnvironment, Template]] = []
 
@@ -37,23 +54,67 @@ class ChatTemplate:
         *,
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        continue_final_message: bool = False,
         **variables: Any,
     ) -> str:
         """The prompt for `messages`, each with a "role" and mostly a "content".
 
         `tools` are JSON schemas of functions; `variables` reach the template by their names, as in
-        enable_thinking=False. Raises ValueError or TypeError for malformed messages, naming the
-        message and its key; TemplateError if the template fails, refuses or exceeds its limits.
+        enable_thinking=False. `continue_final_message` ends the prompt where the last message's
+        text ends, so that a reply continues it. Raises ValueError or TypeError for malformed
+        messages, naming the message and its key; TemplateError if the template fails, refuses,
+        exceeds its limits, or leaves out a message's text.
         """
         context: dict[str, Any] = {
             **self._tokens,
             "documents": None,
-            **{name: _plain(value, name) for name, value in variables.items()},
-            "messages": _checked_messages(messages),
-            "tools": _checked_tools(tools),
-            "add_generation_prompt": bool(add_generation_prompt),
+            **{name: plain(value, name) for name, value in variables.items()},
+            "tools": checked_tools(tools),
+            "add_generation_prompt": bool(add_generation_prompt) and not continue_final_message,
         }
-        return self._render(context)
+        given = checked_messages(messages)
+        chosen = self._form(given, context).of(given)
+        if not continue_final_message:
+            return self._render({**context, "messages": chosen})
+        text = self._render({**context, "messages": _continued(chosen)})
+        before, mark, after = text.rpartition(_CONTINUED.strip())
+        if not mark:
+            raise TemplateError(
+                "the chat template does not write the last message as it is, so that it cannot be "
+                "continued"
+            )
+        return before if after.startswith(" ") else before.rstrip()
+
+    def _form(self, messages: Messages, context: dict[str, Any]) -> Form:
+        """The form in which the template loses least of the messages."""
+        choices = forms(messages)
+        if not self._writes and len(choices) == 1:
+            return choices[0]
+        self._compiled.append(self._take())  # once, if that fails or takes long
+        best: Form | None = None
+        fewest, lost = 0, tuple[int, ...]()
+        has_none = any(message.get("content") is None for message in messages)
+        end = time.thread_time() + MAX_CPU_S * slowness() / 2
+        for form in choices:
+            try:
+                text = self._render({**context, "messages": marked(form.of(messages))})
+            except TemplateError:  # that the chosen form will raise again, if all do
+                if time.thread_time() > end:
+                    raise
+                continue
+            verdict = judge(form.of(messages), text, has_none=has_none)
+            if best is None or verdict.faults < fewest:
+                best, fewest, lost = form, verdict.faults, verdict.lost
+            if not fewest or time.thread_time() > end:
+                break
+        if best is not None and lost and self._writes:
+            i = lost[0]
+            raise TemplateError(
+                f"the chat template leaves out the text of messages[{i}], whose role is "
+                f"{messages[i]['role']!r:.40}. Say it in a message of another role, or use another "
+                "template"
+            )
+        return best or Form()
 
     def _render(self, context: dict[str, Any]) -> str:
         try:
@@ -67,8 +128,7 @@ class ChatTemplate:
             raise
         # The template is a program of somebody else's: any exception is one of its failures.
         except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise TemplateError(f"the chat template failed: {what}") from error
+            raise _failed(error) from error
 
     def _take(self) -> tuple[LimitedEnvironment, Template]:
         from . import sandbox  # late: jinja2 takes 40 ms to import
@@ -81,70 +141,30 @@ class ChatTemplate:
                 f"{sandbox.MAX_SOURCE:,} are taken"
             )
         environment = sandbox.LimitedEnvironment()
-        return environment, environment.from_string(self.source)
+        try:
+            return environment, environment.from_string(self.source)
+        except TemplateError:
+            raise
+        except sandbox.TemplateSyntaxError as error:
+            hint = _GO_HINT if _GO.search(self.source) else ""
+            raise TemplateError(
+                f"the chat template is no Jinja, line {error.lineno}: {error.message}{hint}"
+            ) from error
+        except Exception as error:  # it nests too deep for Python's compiler, say
+            raise _failed(error) from error
 
 
-def _checked_messages(messages: Any) -> list[dict[str, Any]]:
-    if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence):
-        raise TypeError(
-            f'messages is a {type(messages).__name__}; expected a list such as [{{"role": "user", '
-            '"content": "Hello"}]'
-        )
-    checked = []
-    for i, message in enumerate(messages):
-        where = f"messages[{i}]"
-        if not isinstance(message, Mapping):
-            raise TypeError(f'{where} is a {type(message).__name__}; expected a dict with a "role"')
-        if not isinstance(message.get("role"), str):
-            raise ValueError(f'{where}["role"] is {message.get("role")!r}; expected a string')
-        plain: dict[str, Any] = _plain(message, where)
-        content = plain.get("content")
-        if content is not None and not isinstance(content, (str, list)):
-            raise ValueError(
-                f'{where}["content"] is a {type(content).__name__}; expected a string or a list of '
-                "parts"
-            )
-        # Templates disagree on the name of what a model thought; transformers offers these too.
-        for name in _REASONING:
-            if plain.get(name) is not None:
-                plain = {"thinking": plain[name], **plain, "reasoning_content": plain[name]}
-                break
-        checked.append(plain)
-    return checked
+def _failed(error: Exception) -> TemplateError:
+    return TemplateError(f"the chat template failed: {type(error).__name__}: {error}")
 
 
-def _checked_tools(tools: Any) -> list[Any] | None:
-    if tools is None:
-        return None
-    if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence):
-        raise TypeError(f"tools is a {type(tools).__name__}; expected a list of JSON schemas")
-    for i, tool in enumerate(tools):
-        if not isinstance(tool, Mapping):
-            raise TypeError(
-                f"tools[{i}] is a {type(tool).__name__}; expected a JSON schema, a dict"
-            )
-    return [_plain(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
-
-
-def _plain(value: Any, where: str, depth: int = 0) -> Any:
-    """A copy of JSON-like data without subclasses, whose methods no sandbox could judge."""
-    if value is None or type(value) in (str, int, float, bool):
-        return value
-    if depth > MAX_NESTING:
-        raise ValueError(f"{where} nests more than {MAX_NESTING} levels deep")
-    for plain_type in (str, int, float):
-        if isinstance(value, plain_type):
-            return plain_type(value)
-    if isinstance(value, Mapping):
-        items = {}
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"{where} has the key {key!r}; expected strings")
-            items[str(key)] = _plain(item, f"{where}[{key!r}]".replace("'", '"'), depth + 1)
-        return items
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
-    raise TypeError(
-        f"{where} is a {type(value).__name__}; chat templates take strings, numbers, booleans, "
-        "None, lists and dicts"
-    )
+def _continued(messages: Messages) -> Messages:
+    """With a mark behind the last message's text."""
+    content = messages[-1].get("content") if messages else None
+    if isinstance(content, str):
+        return [*messages[:-1], {**messages[-1], "content": content + _CONTINUED}]
+    parts = content if isinstance(content, list) else []
+    if not parts or not isinstance(parts[-1], dict) or not isinstance(parts[-1].get("text"), str):
+        raise ValueError("the last message has no text that could be continued")
+    last = {**parts[-1], "text": parts[-1]["text"] + _CONTINUED}
+    return [*messages[:-1], {**messages[-1], "content": [*parts[:-1], last]}]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from . import bench, chat, info, perplexity, pull, run, tokenize
-from .terminal import printable, take_any_text
+from .options import FOREIGN, before_dashes
+from .terminal import lacking, open_closed_streams, printable, take_any_text
 
 ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 COMMANDS = {
@@ -22,10 +24,29 @@ COMMANDS = {
 }
 
 
+WITH_TEXT = {"run", "tokenize"}  # commands that take one, which may begin with -
+_UNKNOWN = "unrecognized arguments: "
+_NO_OPTION = re.compile(f"^{_UNKNOWN}|^the following arguments are required|ignored explicit argu")
+_NONE = re.compile(r", or None\b[^.;]*")  # which the command line has not
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
+    argv: tuple[str, ...] = ()
+
     def error(self, message: str) -> NoReturn:
+        unknown = message.startswith(_UNKNOWN)
+        words = message.removeprefix(_UNKNOWN).split() if unknown else before_dashes(self.argv)
+        names = [word.partition("=")[0] for word in words if word.startswith("-")]
+        names = [name for name in names if name not in self._option_string_actions]
+        foreign = next((name for name in names if name in FOREIGN), None)
+        if foreign:
+            message = f"there is no {foreign}: {FOREIGN[foreign]}"
+        elif message.endswith("expected one argument"):
+            message += "; if that begins with -, write --option=-value"
+        elif names and _NO_OPTION.search(message) and WITH_TEXT & {*self.argv[:1]}:
+            message += "; a text that begins with - goes to the end, behind --"
         self.exit(ERROR, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
@@ -33,8 +54,8 @@ def _format_help(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=38)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+def parser(argv: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    """The command line's grammar; `argv` tells which arguments options stand in for."""
     debug = _Parser(add_help=False)
     debug.add_argument(
         "--debug",
@@ -49,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="store_true", help="print the version")
+    top.argv = argv
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(
@@ -59,17 +81,24 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
             formatter_class=_format_help,
         )
-        module.add_arguments(command)
+        command.argv = argv
+        module.add_arguments(command, argv)
         command.set_defaults(command=module.main)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    open_closed_streams()
+    if sys.stdout is None:
+        print("edgelm: stdout is closed, so that nothing can be shown.", file=sys.stderr)
+        return ERROR
     for stream in (sys.stdout, sys.stderr):
         take_any_text(stream)
-    grammar = parser()
-    arguments = grammar.parse_args(argv)
+    lacking()  # of an earlier call
+    words = tuple(sys.argv[1:] if argv is None else argv)
+    grammar = parser(words)
+    arguments = grammar.parse_args(words)
     if not hasattr(arguments, "command"):
         if arguments.version:
             from .. import __version__
@@ -92,12 +121,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"edgelm: {_one_line(error)}", file=sys.stderr)
         return ERROR
+    finally:
+        if note := lacking():
+            print(f"edgelm: {note}", file=sys.stderr)
     return 0
 
 
 def _one_line(error: Exception) -> str:
     """What happened, and for what is no clear message of ours, its type."""
     text = " ".join(printable(str(error)).split())
+    text = _NONE.sub("", text)
     if isinstance(error, (ValueError, OSError, TypeError)) and text:
         return text
     from ..errors import EdgelmError

@@ -30,7 +30,7 @@ PROFILES = ("phone", "survey", "llama-bench")
 PEERS = ("llama.cpp", "llama-cpp-python", "openvino")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, argv: tuple[str, ...]) -> None:
     """Define the options."""
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a path, a known name")
     effort = parser.add_mutually_exclusive_group()

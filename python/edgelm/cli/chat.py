@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ContextFullError
-from .cost import cost
+from .conversation import Conversation, Messages, add_chat_options
+from .cost import cost, is_full
 from .options import (
-    GENERATE_OPTIONS,
-    LOAD_OPTIONS,
     add_generate_options,
     add_load_options,
-    given,
+    add_model,
+    generate_options,
+    load_options,
 )
-from .terminal import printable, resolve, take_any_text
+from .reply import ShownReply
+from .terminal import printable, resolve
+from .texts import decoded, stdin_or_error
 
 if TYPE_CHECKING:
     from ..api import Model
@@ -42,29 +45,31 @@ COMMANDS = """\
 A line that ends in a backslash goes on in the next one. Ctrl-C stops an answer."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, argv: tuple[str, ...]) -> None:
     """Define the options: the keyword arguments of load() and generate()."""
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
+    add_model(parser, argv)
+    add_chat_options(parser)
     add_load_options(parser)
     add_generate_options(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Load, then answer until the input ends."""
+    stdin_or_error()
     path = resolve(arguments.model)
     from .. import load
-    from ..gguf import open_gguf
 
-    if open_gguf(path).get("tokenizer.chat_template") is None:
+    conversation = Conversation(arguments, path)
+    if not conversation.exists:
         raise ValueError(
-            f"{Path(path).name} has no chat template: it is not made for chats. "
-            "Let it continue a text with: edgelm run MODEL PROMPT"
+            f"{Path(path).name} has no chat template: it is not made for chats. Let it continue a "
+            "text with: edgelm run MODEL PROMPT, or give a template by --chat-template FILE."
         )
     began = time.perf_counter()
-    with load(path, **given(arguments, LOAD_OPTIONS)) as model:
+    with load(path, **load_options(arguments, path)) as model:
         load_s = time.perf_counter() - began
-        chat = Chat(model, given(arguments, GENERATE_OPTIONS), arguments.system, load_s)
+        options = generate_options(arguments)
+        chat = Chat(model, conversation, options, arguments.system, load_s)
         lines = Lines()
         if lines.interactive:
             print(f"{printable(Path(path).name)}. /help lists the commands, Ctrl-D leaves.")
@@ -82,7 +87,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
-        take_any_text(sys.stdin)
+        self._n = 0  # lines read
         if self.interactive:
             with contextlib.suppress(ImportError):  # without it input() still reads lines
                 import readline
@@ -106,21 +111,36 @@ class Lines:
             except EOFError:
                 print()
                 return None
-        line = sys.stdin.readline()
-        return line.removesuffix("\n") if line else None
+            except UnicodeDecodeError:
+                _note("That was not UTF-8, which the terminal should write (LC_ALL=C.UTF-8).")
+                return ""
+        buffer = getattr(sys.stdin, "buffer", sys.stdin)
+        line = buffer.readline()
+        if not line:
+            return None
+        self._n += 1
+        if isinstance(line, bytes):
+            line = decoded(line, f"line {self._n} of stdin")
+        return str(line).removesuffix("\n")
 
 
 class Chat:
     """A conversation: its messages so far, and the commands that change it."""
 
     def __init__(
-        self, model: Model, options: dict[str, Any], system: str | None, load_s: float
+        self,
+        model: Model,
+        conversation: Conversation,
+        options: dict[str, Any],
+        system: str | None,
+        load_s: float,
     ) -> None:
         self._model = model
+        self._conversation = conversation
         self._options = {"max_tokens": sys.maxsize, **options}  # an answer may fill the context
         self._system = system
         self._load_s = load_s
-        self._messages: list[dict[str, str]] = []
+        self._messages: Messages = []
         self._last: Generation | None = None
 
     def take(self, message: str) -> bool:
@@ -141,7 +161,9 @@ class Chat:
             self._system = rest.strip() or None
             _note("The model will read that first." if self._system else "No system message.")
         elif word == "/stats":
-            _note(cost(self._load_s, self._last) if self._last else "There is no answer yet.")
+            max_tokens = self._options["max_tokens"]
+            last = self._last
+            _note(cost(self._load_s, last, max_tokens) if last else "There is no answer yet.")
         else:
             _note(f"There is no command {printable(word)}; /help lists them.")
         return True
@@ -151,11 +173,14 @@ class Chat:
         said = [*self._messages, {"role": "user", "content": message}]
         system = [{"role": "system", "content": self._system}] if self._system else []
         try:
-            prompt = self._model.apply_chat_template([*system, *said])
+            prompt = self._conversation.prompt(self._model, [*system, *said])
             with self._model.stream(prompt, **self._options) as stream, _ctrl_c_closes(stream):
-                for chunk in stream:
-                    sys.stdout.write(printable(chunk) if sys.stdout.isatty() else chunk)
-                    sys.stdout.flush()
+                shown = ShownReply(prompt)
+                try:
+                    for chunk in stream:
+                        shown.write(chunk)
+                finally:
+                    shown.close()
                 generation = stream.generation
         except ContextFullError as error:
             _note(f"{error} /clear forgets the conversation.")
@@ -163,19 +188,17 @@ class Chat:
         except ValueError as error:  # the template refuses it, say
             _note(printable(str(error)))
             return
-        print(flush=True)
         if generation.text or generation.finish_reason != "cancelled":
-            self._messages = [*said, {"role": "assistant", "content": generation.text}]
+            thought = {"reasoning_content": shown.reasoning} if shown.reasoning else {}
+            answer = {"role": "assistant", "content": shown.answer, **thought}
+            self._messages = [*said, answer]
             self._last = generation
         if generation.finish_reason == "cancelled":
             _note("Stopped.")
+        elif is_full(generation, self._options["max_tokens"]):
+            _note("The context is full. /clear forgets the conversation; --n-ctx makes room.")
         elif generation.finish_reason == "length":
-            n = generation.usage.completion_tokens
-            _note(
-                f"Cut at --max-tokens, {n:,}."
-                if n == self._options["max_tokens"]
-                else "The context is full. /clear forgets the conversation; --n-ctx makes room."
-            )
+            _note(f"Cut at --max-tokens, {generation.usage.completion_tokens:,}.")
 
 
 @contextlib.contextmanager

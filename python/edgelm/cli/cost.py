@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from ..generate import Generation
 
 
-def cost(load_s: float, generation: Generation) -> str:
+CONTEXT_FULL = "The context is full. --n-ctx makes room."
+
+
+def is_full(generation: Generation, max_tokens: int) -> bool:
+    """Whether it was the context that cut the reply, and not --max-tokens."""
+    cut = generation.finish_reason == "length"
+    return cut and generation.usage.completion_tokens < max_tokens
+
+
+def cost(load_s: float, generation: Generation, max_tokens: int) -> str:
     """Times, memory and the end of a reply, a row each."""
     times, usage = generation.timings, generation.usage
     rows = [("load", _ms(1e3 * load_s), "")]
@@ -28,7 +37,8 @@ def cost(load_s: float, generation: Generation) -> str:
         rows.append(("per token", _ms(1e3 / times.tok_s), spread))
     if peak := peak_bytes():
         rows.append(("memory", size(peak), "at most"))
-    reason = {"stop": "the model ended it", "length": "cut at the limit"}
+    cut = "the context is full" if is_full(generation, max_tokens) else "cut at --max-tokens"
+    reason = {"stop": "the model ended it", "length": cut}
     end = reason.get(generation.finish_reason or "", generation.finish_reason or "")
     rows.append(("reply", f"{usage.completion_tokens} tokens", f"{end}; seed {generation.seed}"))
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .options import add_model
 from .terminal import printable, resolve, size, table
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ HELP = "show what a file holds and what it costs"
 CONTEXTS = (512, 2048, 8192, 32768, 131072)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, argv: tuple[str, ...]) -> None:
     """Define the options."""
-    parser.add_argument("model", metavar="MODEL", help="a path, a known name or an hf: file")
+    add_model(parser, argv, help="a path, a known name or an hf: file")
     parser.add_argument(
         "-a", "--all", action="store_true", help="whole metadata values, and every tensor"
     )

@@ -6,22 +6,22 @@ FILE is UTF-8 text; - reads stdin. The second half of each chunk of --n-ctx toke
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..hub import Step
-from .options import LOAD_OPTIONS, add_load_options, given
+from .options import LOAD_OPTIONS, add_either, add_load_options, add_model, given
 from .terminal import ProgressBar, printable, resolve, table
+from .texts import read_text
 
 HELP = "measure how well a model foretells a text"
 
 CHUNK = 512
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, argv: tuple[str, ...]) -> None:
     """Define the options: the keyword arguments of load()."""
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("file", metavar="FILE")
+    add_model(parser, argv)
+    add_either(parser, argv, "file", {"file": ("-f", "--file")})
     add_load_options(parser, n_ctx=f"tokens of a chunk ({CHUNK})")
 
 
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Print the perplexity, and what it was taken over."""
     from .. import load
 
-    text = _read(arguments.file)
+    text = read_text(arguments.file)
     n_ctx = CHUNK if arguments.n_ctx is None else arguments.n_ctx
     options = given(arguments, LOAD_OPTIONS) | {"n_ctx": n_ctx}
     label = printable("stdin" if arguments.file == "-" else Path(arguments.file).name)
@@ -47,13 +47,3 @@ def main(arguments: argparse.Namespace) -> None:
         ("tokens", f"{result.tokens:,} scored, in {result.chunks:,} chunks of {n_ctx:,}"),
     ]
     print(table(rows, "<<"))
-
-
-def _read(file: str) -> str:
-    raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file} is not UTF-8 at byte {error.start:,}; convert it first."
-        ) from None

@@ -8,14 +8,16 @@ hub if set, HF_ENDPOINT names a mirror of it.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from .. import hub
+from ..errors import DownloadError
 from .terminal import ProgressBar, size, table
 
 HELP = "fetch a model and verify it"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, argv: tuple[str, ...]) -> None:
     """Define the options."""
     parser.add_argument("name", metavar="NAME", nargs="?")
 
@@ -34,8 +36,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _known() -> str:
+    folder: Path | None
     rows = [("name", "size", "license", "")]
+    try:
+        folder = hub.cache_folder()
+    except DownloadError:  # nobody's home: nothing is there
+        folder = None
     for model in hub.MODELS.values():
-        cached = "cached" if (hub.cache_folder() / model.file_name).exists() else ""
+        cached = "cached" if folder and (folder / model.file_name).exists() else ""
         rows.append((model.name, size(model.n_bytes or 0), model.license, cached))
     return table(rows, "<><<")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import os
 import shutil
 import sys
 import time
@@ -18,14 +20,49 @@ REDRAW_S = 0.1
 BAR_WIDTH = 32
 
 
+_lacking: list[str] = []  # what the standard streams' encodings could not hold
+
+
+def _as_question_marks(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    if not error.encoding.startswith("utf"):  # those lack nothing but lone surrogates
+        _lacking.append(error.object[error.start : error.end])
+    return "?" * (error.end - error.start), error.end
+
+
+codecs.register_error("edgelm.replace", _as_question_marks)
+
+
 def take_any_text(stream: TextIO) -> None:
-    """No text fails on a standard stream: what its encoding lacks becomes "?".
+    """No text fails on a standard stream: what its encoding lacks becomes "?", see `lacking`.
 
     UTF-8 on Windows, whose code pages for pipes and files lack most of what a model writes.
     """
     with contextlib.suppress(AttributeError):  # replaced by something simpler, as tests do
         encoding = "utf-8" if sys.platform == "win32" else None
-        stream.reconfigure(encoding=encoding, errors="replace")  # type: ignore[attr-defined]
+        stream.reconfigure(encoding=encoding, errors="edgelm.replace")  # type: ignore[attr-defined]
+
+
+def lacking() -> str:
+    """What to say, once, if characters could not be shown since it was asked last; else ""."""
+    lacked = bool(_lacking)
+    _lacking.clear()
+    if not lacked:
+        return ""
+    name = sys.stdout.encoding
+    return f"? stands for characters that the locale's {name} lacks; LC_ALL=C.UTF-8 shows them."
+
+
+def open_closed_streams() -> None:
+    """What the shell closed leads nowhere, so that no file that is opened takes its number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (to the end)
 
 
 def printable(text: str) -> str:

@@ -11,6 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from .options import add_model, add_text, text_of
 from .terminal import printable, resolve, table
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 HELP = "show the tokens of a text"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, argv: tuple[str, ...]) -> None:
     """Define the options."""
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("text", metavar="TEXT")
+    add_model(parser, argv)
+    add_text(parser, argv, "text")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--ids", action="store_true", help="plain ids on one line")
     shown.add_argument("--decode", action="store_true", help="from ids to text")
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Print ids and pieces, ids, or a text."""
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    text = text_of(arguments, "text")
     from ..gguf import open_gguf
     from ..tokenizer import Tokenizer
 

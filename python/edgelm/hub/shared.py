@@ -9,20 +9,25 @@ import os
 import re
 from pathlib import Path
 
+from ..errors import DownloadError
 from .files import Progress, sha256_of
 from .models import HubFile
+from .settings import expanded
 
 
 def home() -> Path:
     """The folder of huggingface_hub: $HF_HOME, or huggingface in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or f"{base}/huggingface").expanduser()
+    return expanded(os.environ.get("HF_HOME") or f"{base}/huggingface", "HF_HOME")
 
 
 def find(file: HubFile) -> Path | None:
     """The file in the cache that these tools share, if it is there; no network is asked."""
     cache = os.environ.get("HF_HUB_CACHE")
-    root = Path(cache).expanduser() if cache else home() / "hub"
+    try:
+        root = expanded(cache, "HF_HUB_CACHE") if cache else home() / "hub"
+    except DownloadError:  # no home folder, so none of its own either
+        return None
     repo = root / f"models--{file.repo.replace('/', '--')}"
     commit = file.revision
     if not re.fullmatch("[0-9a-f]{40}", commit):
@@ -46,7 +51,7 @@ def token() -> str | None:
         return given
     try:
         chosen = os.environ.get("HF_TOKEN_PATH")
-        path = Path(chosen).expanduser() if chosen else home() / "token"
+        path = expanded(chosen, "HF_TOKEN_PATH") if chosen else home() / "token"
         return path.read_text().strip() or None
     except (OSError, UnicodeDecodeError):
         return None

@@ -17,6 +17,7 @@ from ..errors import DownloadError
 from . import shared
 from .files import CHUNK_BYTES, PartialFile, Progress, Step, check_room
 from .models import HubFile
+from .proxies import proxy_handler
 
 TIMEOUT_S = 10.0
 MAX_STALLS = 5  # attempts in a row that come no further
@@ -30,30 +31,53 @@ class _BrokenError(Exception):
 def hub_url(file: HubFile) -> str:
     """Where the hub serves a file; HF_ENDPOINT names a mirror, as it does for other clients."""
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    if not endpoint.lower().startswith(("http://", "https://")):
+        raise DownloadError(
+            f"HF_ENDPOINT is {endpoint!r:.60}; expected a URL such as https://huggingface.co"
+        )
     path = urllib.parse.quote(f"{file.repo}/resolve/{file.revision}/{file.path}")
     return f"{endpoint.rstrip('/')}/{path}"
 
 
 def stated_by_hub(file: HubFile) -> tuple[int | None, str | None]:
-    """Size and SHA-256 of a file as the hub states them. One request, no transfer.
+    """Size and SHA-256 of a file as the hub states them. A request without a transfer.
 
     The hub redirects large files to storage; what it says of them stands in the redirect itself.
+    Where HEAD is refused, as by some proxies and mirrors, the beginning of a GET says the same.
     """
-    request = _request(hub_url(file), shared.token())
-    request.method = "HEAD"
-    opener = urllib.request.build_opener(_SameHostRedirects)
+    url = hub_url(file)
     try:
-        with _open(opener, request) as response:
-            headers = response.headers
+        headers = _headers(url, "HEAD")
     except urllib.error.HTTPError as answer:
-        if answer.code // 100 != 3:
-            raise _refusal(answer, request) from answer
-        headers = answer.headers
-    except _BrokenError as broken:
-        raise DownloadError(f"{request.host}: {broken}") from broken
+        if answer.code in (401, 404):
+            raise _refusal(answer, Request(url)) from answer
+        try:
+            headers = _headers(url, "GET")
+        except urllib.error.HTTPError as refused:
+            raise _refusal(refused, Request(url)) from refused
     digest = headers.get("X-Linked-Etag", "").strip('"').lower()
     size = headers.get("X-Linked-Size") or headers.get("Content-Length") or ""
     return (int(size) if size.isdecimal() else None, digest if len(digest) == 64 else None)
+
+
+def _headers(url: str, method: str) -> Message:
+    """Those of the answer, or of the redirect to storage. Raises HTTPError, DownloadError."""
+    request = _request(url, shared.token())
+    request.method = method
+    try:
+        with _open(_opener(url, _SameHostRedirects), request) as response:
+            headers: Message = response.headers
+    except urllib.error.HTTPError as answer:
+        if answer.code // 100 != 3:
+            raise
+        headers = answer.headers
+    except _BrokenError as broken:
+        raise DownloadError(f"{request.host}: {broken}") from broken
+    return headers
+
+
+def _opener(url: str, *handlers: type[urllib.request.BaseHandler]) -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(proxy_handler(url), *handlers)
 
 
 def fetch(url: str, part: PartialFile, n_bytes: int | None, progress: Progress) -> None:
@@ -84,7 +108,7 @@ def _transfer(url: str, part: PartialFile, n_bytes: int | None, progress: Progre
     request = _request(url, shared.token())
     if part.n_bytes:
         request.add_header("Range", f"bytes={part.n_bytes}-")
-    with _open(urllib.request.build_opener(), request) as response:
+    with _open(_opener(url), request) as response:
         total = _total(response, part)
         if n_bytes is not None and total is not None and total != n_bytes:
             raise DownloadError(f"{request.host}: has {total:,} bytes there, expected {n_bytes:,}")
@@ -154,6 +178,7 @@ def _refusal(answer: urllib.error.HTTPError, request: Request) -> DownloadError:
         401: ". Set HF_TOKEN to an access token that may read it",
         403: ". Accept the model's terms on its page, and set HF_TOKEN to your access token",
         404: ". Check the owner, the repository and the file's name",
+        407: ". The proxy wants a user and a password: http://USER:PASSWORD@HOST:PORT",
     }.get(answer.code, "")
     return DownloadError(
         f"{request.host}: {answer.code} {answer.reason} for {request.selector}{advice}"
@@ -163,4 +188,6 @@ def _refusal(answer: urllib.error.HTTPError, request: Request) -> DownloadError:
 def _reason(error: Exception) -> str:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    if "407" in text:
+        text += "; write user and password into its URL: http://USER:PASSWORD@HOST:PORT"
     return text[0].lower() + text[1:]
