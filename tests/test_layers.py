@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,45 @@ def python_faults(module: str, source: str, package: str = "") -> list[str]:
     return faults
 
 
+def needs(module: str, source: str, modules: Mapping[str, str]) -> set[str]:
+    """Those of `modules` that one imports, at its top or while it works.
+
+    An import within a function counts: it only hides a circle. What stands under TYPE_CHECKING does
+    not run, and a class may be named where its user is known; nor does a module need the package
+    that it lies in, but for what it takes from there by name.
+    """
+    package = module.removesuffix(".__init__").split(".")[: None if "__init__" in module else -1]
+    found = set()
+    todo: list[ast.AST] = [ast.parse(source)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            todo += node.orelse
+            continue
+        todo += ast.iter_child_nodes(node)
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base += node.module.split(".") if node.module else []
+            names = [".".join([*base, alias.name]) for alias in node.names]
+        for name in names:
+            above = name.rpartition(".")[0]
+            candidates = (name, f"{name}.__init__", above, f"{above}.__init__")
+            found.update([c for c in candidates if c in modules][:1])
+    return found - {module}
+
+
+def circle(modules: Mapping[str, str]) -> list[str]:
+    """Names of modules that need each other in a circle, the first again as the last; or none."""
+    try:
+        TopologicalSorter({m: needs(m, text, modules) for m, text in modules.items()}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def cpp_faults(path: str, source: str) -> list[str]:
     """`path` is relative to csrc."""
     folder = path.split("/")[0]
@@ -139,6 +179,45 @@ def test_python_imports_point_downwards() -> None:
         module = ".".join(relative.with_suffix("").parts)
         faults += python_faults(module, path.read_text(), package)
     assert not faults, "\n".join(faults)
+
+
+def test_no_modules_import_each_other() -> None:
+    found = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path.read_text()
+        for path in python_files()
+    }
+    found["edgelm._core"] = ""  # the extension
+    assert "edgelm.graph" in needs("edgelm.model", found["edgelm.model"], found)
+    assert not circle(found), " imports ".join(reversed(circle(found)))
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from .a import f",
+        "from . import a",
+        "import p.a",
+        "def g():\n    from .a import f",
+        "if __name__ == '__main__':\n    from p.a import f",
+        "from .c import h",
+    ],
+)
+def test_a_circle_is_caught(back: str) -> None:
+    modules = {"p.__init__": "", "p.a": "from .b import g", "p.b": back, "p.c": "from .a import f"}
+    assert {"p.a", "p.b"} <= set(circle(modules))
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [
+        "if TYPE_CHECKING:\n    from .a import f",
+        "if typing.TYPE_CHECKING:\n    from .a import f",
+        "from .c import h\nimport numpy.a",
+    ],
+)
+def test_what_is_no_circle_is_taken(apart: str) -> None:
+    modules = {"p.__init__": "from .a import f", "p.a": "from .b import g", "p.b": apart, "p.c": ""}
+    assert not circle(modules)
 
 
 def test_cpp_includes_point_downwards() -> None:

@@ -32,7 +32,7 @@ def records(kind: Any, found: dict[str, type]) -> dict[str, type]:
 
 def test_the_schema_file_is_that_of_the_classes() -> None:
     made = json.dumps(schema.json_schema(Results), indent=1, ensure_ascii=False) + "\n"
-    assert SCHEMA.read_text() == made, "run python -m edgelm.bench.schema > .../schema.json"
+    assert SCHEMA.read_text() == made, "run python -m edgelm.bench.results > .../schema.json"
 
 
 def test_the_schema_is_a_schema() -> None:

@@ -1,7 +1,11 @@
 """What `edgelm bench` writes: results.json, as plain dataclasses.
 
 `schema.json` beside this file is made from these classes and their docstrings (`schema.py`), and a
-test holds the two together. Times are in milliseconds, sizes in bytes, rates in tokens a second.
+test holds the two together:
+
+    python -m edgelm.bench.results > python/edgelm/bench/schema.json
+
+Times are in milliseconds, sizes in bytes, rates in tokens a second.
 null stands for what could not be had, and `skipped`, `warnings` or a field beside it says why;
 an absent number is never zero. Every sample is kept, in the order in which it was taken.
 
@@ -30,7 +34,7 @@ from .profiles import SCENARIOS, Scenario
 from .projection import PROJECTION, Projection
 from .quantization import QUANTIZATION, Quantization
 from .run import Skipped
-from .schema import decode
+from .schema import decode, json_schema
 from .section import sections_of
 from .subject import ModelInfo, Settings
 from .sustain import SUSTAIN, Sustain
@@ -121,3 +125,7 @@ def read(path: Path) -> Results:
         return decode(Results, value)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(Results), indent=1, ensure_ascii=False))

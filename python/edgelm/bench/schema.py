@@ -1,7 +1,5 @@
 """Dataclasses as a JSON Schema, and JSON as dataclasses again.
 
-    python -m edgelm.bench.schema > python/edgelm/bench/schema.json
-
 Field descriptions are the "name: text" lines of the classes' docstrings.
 """
 
@@ -9,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import re
 import types
 import typing
@@ -132,9 +129,3 @@ def _decode_record(kind: type, value: dict[str, Any], where: str) -> Any:
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where} lacks {f.name}: this is no complete results.json.")
     return kind(**given)
-
-
-if __name__ == "__main__":
-    from .results import Results
-
-    print(json.dumps(json_schema(Results), indent=1, ensure_ascii=False))

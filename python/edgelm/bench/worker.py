@@ -1,14 +1,11 @@
 """A process of its own that runs one engine: for peers, for memory, and for times from the start.
 
-    python -m edgelm.bench.worker '{"engine": "edgelm", "path": ..., "began": ..., ...}'
-
-Both ends speak JSON, a line each way. The answers have a pipe of their own: engines may print.
+Both ends speak JSON, a line each way; process.py is the other one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -20,10 +17,8 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any
 
-from ..memory import resident_bytes
 from .run import CannotMeasure
 
-_STARTED = time.monotonic()
 LEAST_PATIENCE_S = 10.0
 
 
@@ -32,7 +27,7 @@ class WorkerError(CannotMeasure):
 
 
 class Worker:
-    """The caller's end. A context manager that ends the process."""
+    """The caller's end of it. A context manager that ends the process."""
 
     def __init__(
         self,
@@ -66,7 +61,7 @@ class Worker:
             "began": time.monotonic(),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, json.dumps(start)],
+            [sys.executable, "-m", f"{__package__}.process", json.dumps(start)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -131,52 +126,3 @@ class Worker:
         last = self._said.read().strip().rpartition("\n")[2]
         why = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise WorkerError(f"its process ended with {why}" + (f": {last}" if last else ""))
-
-
-def work(start: dict[str, Any], answers: Any) -> None:
-    """Load, tell how long that took, then answer one line per line of input."""
-
-    def answer(**what: object) -> None:
-        print(json.dumps(what), file=answers, flush=True)
-
-    if start["cpus"] is not None:
-        os.sched_setaffinity(0, start["cpus"])
-    from .engines import ENGINES
-
-    try:
-        imports = time.monotonic()
-        if start["engine"] == "edgelm":
-            from .. import api
-
-            _ = api.load
-        rss_bytes = resident_bytes()
-        imported = time.monotonic()
-        engine = ENGINES[start["engine"]](Path(start["path"]), **start["settings"])
-        hello = {
-            "version": engine.version,
-            "settings": engine.settings,
-            "rss_bytes": rss_bytes,
-            "interpreter_ms": 1e3 * (_STARTED - start["began"]),
-            "imports_ms": 1e3 * (imported - imports),
-            "load_ms": 1e3 * (time.monotonic() - imported),
-        }
-    except Exception as error:
-        return answer(error=f"{type(error).__name__}: {error}")
-    answer(result=hello)
-    for line in sys.stdin:
-        method, arguments = json.loads(line)
-        try:
-            result = getattr(engine, method)(*arguments)
-        except Exception as error:
-            answer(error=f"{type(error).__name__}: {error}")
-        else:
-            answer(result=result)
-    return None
-
-
-if __name__ == "__main__":
-    own_pipe = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    work(json.loads(sys.argv[1]), own_pipe)
-    own_pipe.flush()
-    os._exit(0)  # a peer's threads may not end by themselves
