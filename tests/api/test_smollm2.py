@@ -109,6 +109,7 @@ def test_the_perplexity_notices_a_wrong_half(model):
     assert abs(np.concatenate(halves).mean() - scores.mean()) > 0.02
 
 
+@pytest.mark.slow
 def test_interleaved_streams_and_threads_answer_as_alone(model):
     prompts = [f"Item number {i} of the list is called" for i in range(8)]
     options = {"max_tokens": 8, "seed": 11}

@@ -78,6 +78,7 @@ def test_hyperthreads_count_once(tmp_path: Path) -> None:
     assert labels == ["1 thread", "all cores", "all hardware threads"]
 
 
+@pytest.mark.slow
 def test_a_machine_that_shows_nothing(tmp_path: Path) -> None:
     assert topology.read_cores(tmp_path) == ([], [])
     described = machine.describe(tmp_path)

@@ -319,6 +319,7 @@ def on_a_terminal(*arguments: object, columns: int = 80, **environment: str) -> 
     return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [120, 80, 40, 10])
 def test_pull_draws_a_bar(cache, columns):
     server = Server({"/o/r/resolve/main/tiny.gguf": bytes(3_000_000)})

@@ -100,6 +100,7 @@ def test_another_model_answers_otherwise(tmp_path, expected):
     assert relative_rms(logits, expected[0]) > 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "turn"), MIXES)
 def test_any_mix_of_types(name, turn, tmp_path):
     """Against transformers' logits of the same weights; llama.cpp's distance from them beside."""

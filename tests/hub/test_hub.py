@@ -107,6 +107,7 @@ def test_a_server_without_ranges_starts_over(server, monkeypatch):
     assert len(server.gets()) == 2
 
 
+@pytest.mark.slow
 def test_gives_up_on_a_server_without_ranges_that_breaks_off(server, cache, monkeypatch):
     add_model(monkeypatch)
     server.ranges = False
@@ -115,6 +116,7 @@ def test_gives_up_on_a_server_without_ranges_that_breaks_off(server, cache, monk
         hub.pull("tiny")
 
 
+@pytest.mark.slow
 def test_gives_up_on_a_server_that_always_breaks_off(server, cache, monkeypatch):
     add_model(monkeypatch)
     server.drop_after = [300_000] + [0] * 20
@@ -171,6 +173,7 @@ def test_a_partial_file_longer_than_the_servers(server, cache, monkeypatch):
     assert hub.pull("tiny").read_bytes() == BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lie", "message"), [(-10, "SHA-256"), (10, "ended at byte 1,048,576")])
 def test_a_server_that_lies_about_the_size(server, monkeypatch, lie, message):
     add_model(monkeypatch, n_bytes=len(BYTES) + lie)

@@ -136,6 +136,7 @@ def test_kernel_names_are_the_grammars():
         assert {f"matmul-{quant}-{isa}" for quant, *_ in core.quants()} <= set(addresses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mmx", "AVX2", "avx2 ", "best"])
 def test_an_unknown_override_is_an_error(tiny, name):
     done = run(tiny, name)
