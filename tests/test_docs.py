@@ -83,6 +83,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_pages_code_runs(page):
     assert run_python(page) == sum(language == "python" for language, _ in blocks(page))

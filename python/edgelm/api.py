@@ -189,9 +189,7 @@ class Model(About):
     ) -> Generation:
         """Answer [{"role": "user", "content": "..."}, ...] by the model's own template.
 
-        tools, variables: as in apply_chat_template.
-
-        Raises TemplateError, and as generate.
+        tools, variables: as in apply_chat_template. Raises TemplateError, and as generate.
         """
         began = time.perf_counter()
         checked = Options.of("chat", options, "tools", "variables")
@@ -226,11 +224,9 @@ class Model(About):
     ) -> str:
         """The messages as the text that the model was trained on, ready for generate or stream.
 
-        add_generation_prompt: end where the model's answer begins.
-        tools: JSON schemas of functions that the model may call.
-        variables: what else its template reads, as {"enable_thinking": False}.
-
-        Raises TemplateError if the model has no template, or if the template fails.
+        tools: JSON schemas of functions that the model may call. variables: what else its template
+        reads, as {"enable_thinking": False}. Raises TemplateError if the model has no template, or
+        if the template fails.
         """
         self._engine.check_open()
         return self._chat_templates.render(

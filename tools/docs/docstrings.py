@@ -23,13 +23,14 @@ class Entries(griffe.Extension):
 
 
 def markdown(docstring: str) -> str:
-    """The text with lists: each run of entries apart from what stands before and behind it."""
-    lines, in_list = [], False
+    """The text with lists: a blank line before the first of several entries, a dash before each."""
+    lines: list[str] = []
+    in_list = False
     for line in docstring.splitlines():
         entry = _ENTRY.match(line)
-        if (entry and not in_list) or (in_list and line and not entry and not line.startswith(" ")):
+        if entry and not in_list:
             lines.append("")
-        in_list = bool(entry) or (in_list and line.startswith(" "))
+        in_list = bool(line) and (in_list or bool(entry))  # till a blank line
         names = ", ".join(f"`{name}`" for name in entry[1].split(", ")) if entry else ""
         lines.append(f"- {names}: {line[entry.end() :]}" if entry else line)
     return "\n".join(lines)
