@@ -98,8 +98,7 @@ wheel: .venv/made
 
 # A warning is an error: a dead link, say, or a name that the reference lacks.
 docs: .venv/built .venv/with-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "build/docs/index.html"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/built .venv/with-test .venv/with-bench
 	$(BIN)/python -m pytest $(BENCHES) --benchmark-columns=min,median,rounds $(ARGS)

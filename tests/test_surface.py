@@ -117,14 +117,17 @@ def test_every_error_is_public() -> None:
 
 
 class Stub:
-    """What _core.pyi declares: the parameters of functions, and the members of classes."""
+    """What _core.pyi declares: constants, the parameters of functions, the members of classes."""
 
     def __init__(self, source: str) -> None:
+        self.constants = set[str]()
         self.functions: dict[str, list[str]] = {}
         self.classes: dict[str, dict[str, list[str] | None]] = {}
         for node in ast.parse(source).body:
             if isinstance(node, ast.FunctionDef):
                 self.functions[node.name] = self._parameters(node)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                self.constants.add(node.target.id)
             elif isinstance(node, ast.ClassDef):
                 self.classes[node.name] = members = {}
                 for part in node.body:
@@ -157,7 +160,7 @@ def built_parameters(function: Any) -> list[str]:
 def stub_faults(stub: Stub, module: Any) -> list[str]:
     faults = []
     built = {name for name in vars(module) if not name.startswith("_")}
-    declared = set(stub.functions) | set(stub.classes)
+    declared = set(stub.functions) | set(stub.classes) | stub.constants
     faults += [f"{name} is built but not in the stub" for name in sorted(built - declared)]
     faults += [f"{name} is in the stub but not built" for name in sorted(declared - built)]
     for name, wanted in stub.functions.items():
@@ -190,6 +193,7 @@ def test_stub_matches_the_native_module() -> None:
         ("def usable_cores() -> int", "def usable_cores(n: int) -> int"),
         ("def usable_isas()", "def usable_isa()"),
         ("    version: int\n", ""),
+        ("PAGE_TOKENS: int", "PAGE_BYTES: int"),
         ("    version: int\n", "    version: int\n    versions: int\n"),
     ],
 )
