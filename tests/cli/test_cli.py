@@ -69,6 +69,7 @@ def fails(capsys, *arguments: object) -> str:
     ("arguments", "message"),
     [
         ([], "edgelm: which command? run, chat, info, pull, tokenize, perplexity"),
+        (["-m", "x", "-p", "y"], "edgelm: which command? edgelm run -m ..., say"),
         (["walk"], "edgelm: argument COMMAND: invalid choice: 'walk'"),
         (["run"], "edgelm run: the following arguments are required: MODEL, PROMPT"),
         (["run", "m", "p", "-n", "x"], "argument --max-tokens/-n/--n-predict/--predict: invalid"),

@@ -41,7 +41,7 @@ def test_a_template_of_text_gets_text(name: str) -> None:
     # llama.cpp joins parts by a line break: its prompt of HELLO is one token longer than "Hello".
     assert template.render([{"role": "user", "content": HELLO}]) == "user: Hel\nlo"
     assert template.render([{"role": "user", "content": HELLO[:1]}]) == "user: Hel"
-    assert template.render([{"role": "user", "content": []}]) in ("user: ", "user: []")
+    assert template.render([{"role": "user", "content": []}]) == "user: "
     image = [{"type": "image"}, *HELLO]
     with pytest.raises(TemplateError, match=r"leaves out the text of messages\[0\]|failed"):
         template.render([{"role": "user", "content": image}])

@@ -34,6 +34,8 @@ def checked_messages(messages: Any) -> list[dict[str, Any]]:
                 f'{where}["content"] is a {type(content).__name__}; expected a string or a list of '
                 "parts"
             )
+        if content == []:
+            copy["content"] = ""  # what a template of texts would write as "[]"
         checked.append(_with_reasoning(copy))
     return checked
 

@@ -98,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     lacking()  # of an earlier call
     words = tuple(sys.argv[1:] if argv is None else argv)
     grammar = parser(words)
+    if words and words[0].startswith(("-m", "--model", "-p", "--prompt")):
+        grammar.error(f"which command? edgelm run {words[0]} ..., say")
     arguments = grammar.parse_args(words)
     if not hasattr(arguments, "command"):
         if arguments.version:
