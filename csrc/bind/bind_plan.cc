@@ -348,11 +348,9 @@ void plan(py::module_& m) {
       .def("compile", &compile, py::kw_only(), py::arg("n_batch"), py::arg("max_rows"),
            py::arg("n_threads"));
 
-  py::class_<CancelFlag>(m, "CancelFlag")
-      .def(py::init<>())
-      .def("set", [](CancelFlag& flag) { flag.set.store(true, std::memory_order_relaxed); })
-      .def("is_set",
-           [](const CancelFlag& flag) { return flag.set.load(std::memory_order_relaxed); });
+  py::class_<CancelFlag>(m, "CancelFlag").def(py::init<>()).def("set", [](CancelFlag& flag) {
+    flag.set.store(true, std::memory_order_relaxed);
+  });
 
   py::class_<Plan>(m, "Plan")
       .def_property_readonly("isa", &Plan::isa)

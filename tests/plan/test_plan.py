@@ -239,7 +239,6 @@ def test_a_run_is_cancelled_within_50_ms(slow):
     assert start_slow(slow, flag) is None
     delay = time.perf_counter() - set_at[0]
     assert delay < min(0.25, whole / 2)  # 50 ms on a machine that does nothing else
-    assert flag.is_set()
     assert np.array_equal(start_slow(slow)["x"], want)
 
 
