@@ -208,7 +208,8 @@ def test_kv_bytes_are_what_the_cache_takes(tiny):
 def test_a_windowed_layer_stops_growing():
     layers = [StateSpec(n_heads=1, k_width=256, v_width=256, window=512)]
     assert state_bytes(layers, 256, "f16") == 2 * 256 * 256 * 2
-    assert state_bytes(layers, 1 << 20, "f16") == 2 * 640 * 256 * 2
+    # Four times 512 tokens, each with a page to begin in, and one to roll back: of 64 tokens.
+    assert state_bytes(layers, 1 << 20, "f16") == 2 * 64 * (4 * (8 + 1) + 1) * 256 * 2
     narrow = StateSpec(n_heads=2, k_width=80, v_width=80)
     assert state_bytes([narrow], 1, "q8_0") == 2 * 64 * 2 * (80 + 2 * 3)
 
