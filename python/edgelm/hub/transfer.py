@@ -30,8 +30,9 @@ class _BrokenError(Exception):
 def hub_url(file: HubFile) -> str:
     """Where the hub serves a file; HF_ENDPOINT names a mirror, as it does for other clients."""
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    path = urllib.parse.quote(f"{file.repo}/resolve/{file.revision}/{file.path}")
-    return f"{endpoint.rstrip('/')}/{path}"
+    revision = urllib.parse.quote(file.revision, safe="")  # refs/pr/1 is one part of the address
+    repo, path = map(urllib.parse.quote, (file.repo, file.path))
+    return f"{endpoint.rstrip('/')}/{repo}/resolve/{revision}/{path}"
 
 
 def stated_by_hub(file: HubFile) -> tuple[int | None, str | None]:
