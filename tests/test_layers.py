@@ -14,7 +14,7 @@ PACKAGE = ROOT / "python" / "edgelm"
 # Lowest first. A module imports from lower layers and from its own package only.
 PYTHON_LAYERS = (
     {"errors"},
-    {"options", "pretokenizers"},
+    {"metadata", "options", "pretokenizers"},
     {"gguf", "graph", "rope", "tokenizer", "samplers", "chat", "hub"},
     {"memory", "meta", "weights", "reference"},
     {"arch"},
