@@ -6,7 +6,6 @@ import difflib
 import os
 import re
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from ..errors import DownloadError
@@ -59,7 +58,9 @@ def _of_address(path: str) -> str:
 def local_path(source: str) -> Path | None:
     """The path that `source` is, there or not; None if it can only be a name."""
     if source.lower().startswith("file://"):
-        return Path(urllib.request.url2pathname(urllib.parse.urlsplit(source).path))
+        from urllib.request import url2pathname  # with what it imports, only then
+
+        return Path(url2pathname(urllib.parse.urlsplit(source).path))
     path = Path(source).expanduser()
     if path.exists():
         return path
