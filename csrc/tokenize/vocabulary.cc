@@ -182,7 +182,10 @@ void Vocabulary::find_words(std::span<const std::string_view> texts,
     if (over_bytes) {
       key.clear();
       if (!append_byte_level(text, key)) continue;
-      if (key.size() == 1) words_.insert(id);
+      // A user-defined U+00FD is more likely that letter than the byte that it is spelled for.
+      const auto lead = static_cast<uint8_t>(text[0]);
+      const bool is_latin = lead == 0xC2 || lead == 0xC3;
+      if (key.size() == 1 && (is_control(id) || !is_latin)) words_.insert(id);
     } else {
       size_t after_first = 0;
       unicode::next(text, after_first);
