@@ -15,7 +15,7 @@ PACKAGE = ROOT / "python" / "edgelm"
 # Lowest first. A module imports from lower layers and from its own package only.
 PYTHON_LAYERS = (
     {"errors"},
-    {"options", "pretokenizers", "stops"},
+    {"metadata", "options", "pretokenizers", "stops"},
     {"gguf", "graph", "rope", "tokenizer", "samplers", "chat", "hub"},
     {"memory", "meta", "weights", "reference"},
     {"arch"},

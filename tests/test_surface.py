@@ -32,6 +32,7 @@ PUBLIC = {
     "KnownModel",
     "__version__",
     "EdgelmError",
+    "EdgelmWarning",
     "ModelFormatError",
     "UnsupportedModelError",
     "TemplateError",

@@ -3,8 +3,11 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "bind/bind.h"
 #include "core/error.h"
@@ -62,8 +65,12 @@ py::object value_object(const GgufValue& value) {
     return list;
   }
   py::array array(py::dtype(numpy_type(value.type)), static_cast<py::ssize_t>(value.count));
-  if (value.count > 0) {
-    std::memcpy(array.mutable_data(), value.data, static_cast<size_t>(array.nbytes()));
+  auto* out = static_cast<std::byte*>(array.mutable_data());
+  if (value.type == GgufType::kBool) {  // NumPy's are 0 and 1, the file's may be anything
+    std::transform(value.data, value.data + value.count, out,
+                   [](std::byte b) { return b == std::byte{0} ? b : std::byte{1}; });
+  } else if (value.count > 0) {
+    std::memcpy(out, value.data, static_cast<size_t>(array.nbytes()));
   }
   return value.is_array ? py::object(array) : array.attr("item")();
 }
@@ -128,6 +135,11 @@ void gguf(py::module_& m) {
             }
             return list;
           })
+      .def_property_readonly("remarks",
+                             [](const GgufFile& f) {
+                               const auto remarks = f.remarks();
+                               return std::vector<std::string>(remarks.begin(), remarks.end());
+                             })
       .def("keys",
            [](const GgufFile& f) {
              py::list keys;

@@ -105,7 +105,9 @@ WeightPtr file_weight(PyGraph& self, const std::shared_ptr<GgufFile>& file, cons
   made->name = name;
   made->type = tensor->type;
   made->exact = exact;
-  for (int i = tensor->n_dims - 1; i >= 0; --i) {
+  int n_axes = tensor->n_dims;  // but for ones in front, which some writers add
+  while (n_axes > 1 && tensor->dims[n_axes - 1] == 1) --n_axes;
+  for (int i = n_axes - 1; i >= 0; --i) {
     if (tensor->dims[i] < 1 || tensor->dims[i] > kMaxAxis) {
       fail(ErrorKind::kUnsupportedModel, utf8(part.path().filename()), ": tensor '", name,
            "' has an axis of ", tensor->dims[i], "; edgelm handles 1 to ", kMaxAxis);

@@ -76,21 +76,25 @@ std::unique_ptr<Tokenizer> make(const GgufFile& file, const std::string& model,
                                 bool space_prefix, bool remove_extra_spaces, bool strip_after,
                                 const std::vector<std::string>& keep_after, int32_t unknown,
                                 const std::vector<std::string>& control,
-                                const std::vector<std::string>& user_defined) {
+                                const std::vector<std::string>& user_defined,
+                                const std::vector<std::string>& markers) {
   const bool byte_level = model == "bpe";
-  const bool merges = byte_level || model == "character-bpe";
+  const auto merges = byte_level || model == "character-bpe"
+                          ? required_strings(file, "tokenizer.ggml.merges")
+                          : std::span<const std::string_view>();
+  const bool scored = model == "sentencepiece" || model == "unigram";
   auto vocabulary = std::make_unique<Vocabulary>(
-      required_strings(file, "tokenizer.ggml.tokens"), file.numbers("tokenizer.ggml.scores"),
+      required_strings(file, "tokenizer.ggml.tokens"),
+      scored ? file.numbers("tokenizer.ggml.scores") : std::vector<float>(),
       file.integers("tokenizer.ggml.token_type"),
-      byte_level ? Spelling::kByteLevel : Spelling::kSentencePiece);
-  vocabulary->retype(control, TokenType::kControl);
-  vocabulary->retype(user_defined, TokenType::kUserDefined);
+      byte_level ? Spelling::kByteLevel : Spelling::kSentencePiece,
+      KnownNames{.control = control, .user_defined = user_defined, .markers = markers}, merges);
   std::unique_ptr<TokenModel> splitter;
-  if (merges) {
+  if (!merges.empty()) {
     std::vector<Pattern> compiled;
     for (const std::string& pattern : patterns) compiled.emplace_back(pattern);
     splitter = std::make_unique<BpeModel>(
-        *vocabulary, required_strings(file, "tokenizer.ggml.merges"), std::move(compiled),
+        *vocabulary, merges, std::move(compiled),
         BpeModel::Options{.whole_words = whole_words, .unknown = unknown});
   } else if (model == "wordpiece") {
     splitter = std::make_unique<WordPieceModel>(*vocabulary, unknown);
@@ -135,7 +139,7 @@ void tokenize(py::module_& m) {
       .def(py::init(&make), py::arg("file"), py::kw_only(), py::arg("model"), py::arg("patterns"),
            py::arg("whole_words"), py::arg("space_prefix"), py::arg("remove_extra_spaces"),
            py::arg("strip_after"), py::arg("keep_after"), py::arg("unknown"), py::arg("control"),
-           py::arg("user_defined"))
+           py::arg("user_defined"), py::arg("markers"))
       .def("__len__", [](const Tokenizer& t) { return t.vocabulary().size(); })
       .def(
           "find",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <sstream>
 
 #include "core/error.h"
 #include "gguf/cursor.h"
@@ -75,8 +76,15 @@ constexpr ForeignType kForeignTypes[] = {
     {41, "Q1_0"},
 };
 
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+constexpr size_t kMaxRemarks = 4;  // a damaged file must not fill the terminal
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
+}
+
+bool has_controls(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; });
 }
 
 class HeaderReader {
@@ -104,6 +112,15 @@ class HeaderReader {
     fail(ErrorKind::kUnsupportedModel, cursor_.file_name(), ": ", parts...);
   }
 
+  template <class... Parts>
+  void remark(const Parts&... parts) {
+    if (header_.remarks.size() == kMaxRemarks) return;
+    std::ostringstream text;
+    text << cursor_.file_name() << ": ";
+    (text << ... << parts);
+    header_.remarks.push_back(text.str());
+  }
+
   void read_magic() {
     if (file_.n_bytes() == 0) damaged("the file is empty. Fetch it again.");
     const std::string_view magic(reinterpret_cast<const char*>(cursor_.take(4, "the magic")), 4);
@@ -129,10 +146,11 @@ class HeaderReader {
 
   void read_value() {
     const std::string_view key = cursor_.string("a metadata key");
-    if (key.empty() || key.size() > kMaxKeyBytes || !is_printable(key)) {
+    if (key.empty() || key.size() > kMaxKeyBytes || has_controls(key)) {
       damaged("metadata key ", quoted(key), " of ", key.size(), " bytes: keys are 1 to ",
-              kMaxKeyBytes, " printable ASCII characters.");
+              kMaxKeyBytes, " bytes without control characters.");
     }
+    if (!is_ascii(key)) remark("metadata key ", quoted(key), " is no ASCII, as keys have to be.");
     GgufValue value{key, read_type(key), false, 1, nullptr, {}};
     if (value.type == GgufType::kArray) {
       value.is_array = true;
@@ -162,13 +180,12 @@ class HeaderReader {
     return run;
   }
 
-  void check_bools(const GgufValue& value) const {
-    for (uint64_t i = 0; i < value.count; ++i) {
-      if (value.data[i] > std::byte{1}) {
-        damaged("metadata ", quoted(value.key), " is a bool of value ",
-                std::to_integer<int>(value.data[i]), "; only 0 and 1 are valid.");
-      }
-    }
+  void check_bools(const GgufValue& value) {
+    const auto* end = value.data + value.count;
+    const auto* odd = std::find_if(value.data, end, [](std::byte b) { return b > std::byte{1}; });
+    if (odd == end) return;
+    remark("metadata ", quoted(value.key), " holds a bool of value ", std::to_integer<int>(*odd),
+           ", which is taken for true.");
   }
 
   void read_alignment(const GgufValue& value) {
@@ -188,8 +205,8 @@ class HeaderReader {
   void read_tensor() {
     GgufTensor tensor{};
     tensor.name = cursor_.string("a tensor's name");
-    if (tensor.name.empty() || tensor.name.size() > kMaxTensorNameBytes ||
-        !is_printable(tensor.name)) {
+    if (tensor.name.empty() || tensor.name.size() > kMaxTensorNameBytes || !is_ascii(tensor.name) ||
+        has_controls(tensor.name)) {
       damaged("tensor name ", quoted(tensor.name), " of ", tensor.name.size(),
               " bytes: names are 1 to ", kMaxTensorNameBytes, " printable ASCII characters.");
     }

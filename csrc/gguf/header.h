@@ -50,9 +50,6 @@ struct GgufTensor {
   int part;         // which file of a split model
   uint64_t offset;  // from the start of that file
   uint64_t n_bytes;
-
-  int64_t k() const { return dims[0]; }
-  int64_t n() const { return dims[1] * dims[2] * dims[3]; }  // rows, all experts counted
 };
 
 // One file's header. Views point into `chunks` and `string_runs`, which do not move with it.
@@ -61,6 +58,7 @@ struct GgufHeader {
   uint64_t alignment = 32;
   std::vector<GgufValue> metadata;
   std::vector<GgufTensor> tensors;
+  std::vector<std::string> remarks;  // what is odd but harmless; a few of them
   std::vector<std::unique_ptr<std::byte[]>> chunks;
   std::vector<std::vector<std::string_view>> string_runs;
 };

@@ -1,6 +1,7 @@
 #include "gguf/reader.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -145,10 +146,11 @@ void GgufFile::open_part(const fs::path& path) {
 void GgufFile::open_other_parts() {
   const int64_t count = integer("split.count").value_or(1);
   const int64_t number = integer("split.no").value_or(0);
-  if (count < 1 || count > 99999 || number < 0 || number >= count) {
+  if (count == 0 || count == 1) return;  // whole, or joined by gguf-split: it leaves split.no
+  if (count < 0 || count > 99999 || number < 0 || number >= count) {
     damaged("split.no ", number, " and split.count ", count, " contradict each other.");
   }
-  if (count == 1) return;
+  check_not_joined();
   const fs::path first = parts_[0].path();
   const std::string name = utf8(first.filename()), suffix = part_suffix(number + 1, count);
   if (!name.ends_with(suffix)) {
@@ -175,6 +177,23 @@ void GgufFile::open_other_parts() {
   if (total && *total != static_cast<int64_t>(tensors_.size())) {
     damaged("split.tensors.count is ", *total, " but the ", count, " parts hold ", tensors_.size(),
             " tensors. They are not parts of one model.");
+  }
+}
+
+// Parts are files of their own: `cat` puts the second's magic where the first's data ends.
+void GgufFile::check_not_joined() const {
+  uint64_t end = 0;
+  for (const GgufTensor& tensor : tensors_) end = std::max(end, tensor.offset + tensor.n_bytes);
+  const uint64_t mask = alignment() - 1;
+  for (const uint64_t at : {end, (end + mask) & ~mask}) {
+    std::array<std::byte, 4> magic;
+    if (tensors_.empty() || n_bytes() < magic.size() || at > n_bytes() - magic.size()) continue;
+    parts_[0].read(at, magic);
+    if (std::memcmp(magic.data(), "GGUF", magic.size()) == 0) {
+      damaged("the parts of a split model were joined by bytes: another begins at byte ", at,
+              ". Keep the parts as they were, beside each other, and open the first; or join them "
+              "with llama.cpp's gguf-split --merge.");
+    }
   }
 }
 
@@ -208,29 +227,6 @@ std::optional<int64_t> GgufFile::integer(std::string_view key) const {
       value->is_array ? std::nullopt : integer_at(*value, 0, kMinInteger, kMaxInteger);
   if (!result) wrong_type(*value, "an integer below 2^63");
   return result;
-}
-
-std::optional<double> GgufFile::number(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (value == nullptr) return std::nullopt;
-  double result = 0;
-  const auto convert = [&](auto number) { result = static_cast<double>(number); };
-  if (value->is_array || !visit_number(*value, 0, convert)) wrong_type(*value, "a number");
-  return result;
-}
-
-std::optional<bool> GgufFile::boolean(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (value == nullptr) return std::nullopt;
-  if (value->is_array || value->type != GgufType::kBool) wrong_type(*value, "a bool");
-  return value->data[0] != std::byte{0};
-}
-
-std::optional<std::string_view> GgufFile::string(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (value == nullptr) return std::nullopt;
-  if (value->is_array || value->type != GgufType::kString) wrong_type(*value, "a string");
-  return value->strings[0];
 }
 
 std::span<const std::string_view> GgufFile::strings(std::string_view key) const {

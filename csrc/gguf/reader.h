@@ -27,6 +27,9 @@ class GgufFile {
   uint64_t n_bytes() const;  // of all parts
   std::span<const File> parts() const { return parts_; }
 
+  // What is odd about the first part, but does no harm: lines for a warning.
+  std::span<const std::string> remarks() const { return headers_[0].remarks; }
+
   // Of the first part, in the file's order.
   std::span<const GgufValue> metadata() const { return headers_[0].metadata; }
   const GgufValue* find(std::string_view key) const;  // null if absent
@@ -34,9 +37,6 @@ class GgufFile {
   // Typed access. Absent keys give nullopt or an empty result; a value of another type, or one that
   // does not fit, throws kModelFormat. Integers of every width convert; f64 becomes float.
   std::optional<int64_t> integer(std::string_view key) const;
-  std::optional<double> number(std::string_view key) const;
-  std::optional<bool> boolean(std::string_view key) const;
-  std::optional<std::string_view> string(std::string_view key) const;
   std::span<const std::string_view> strings(std::string_view key) const;  // views of the header
   std::vector<int32_t> integers(std::string_view key) const;
   std::vector<float> numbers(std::string_view key) const;
@@ -50,6 +50,7 @@ class GgufFile {
  private:
   void open_part(const std::filesystem::path& path);
   void open_other_parts();
+  void check_not_joined() const;
   template <class... Parts>
   [[noreturn]] void damaged(const Parts&... parts) const;
   [[noreturn]] void wrong_type(const GgufValue& value, const char* wanted) const;

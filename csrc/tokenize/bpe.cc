@@ -83,7 +83,7 @@ void BpeModel::split(std::string_view piece, size_t pattern, Merger& merger,
 
 void BpeModel::encode_word(std::string_view word, Merger& merger, std::vector<int32_t>& ids) const {
   if (options_.whole_words) {
-    const int32_t id = vocabulary_.find(word);
+    const int32_t id = vocabulary_.find_word(word);
     if (id >= 0) return ids.push_back(id);
   }
   if (vocabulary_.spelling() == Spelling::kByteLevel) {

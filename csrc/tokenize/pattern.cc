@@ -102,9 +102,16 @@ size_t Pattern::run(std::string_view text, size_t at, size_t pc) const {
     return end;
   };
   const auto is_word = [&](size_t i) {
-    constexpr uint32_t kWord = unicode::bit(unicode::kNd) | unicode::bit(unicode::kPc);
+    constexpr uint32_t kWord =
+        unicode::bit(unicode::kNd) | unicode::bit(unicode::kNl) | unicode::bit(unicode::kPc);
     static const uint32_t mask = kWord | unicode::category_mask("L") | unicode::category_mask("M");
-    return i < text.size() && (mask >> unicode::category(unicode::next(text, i)) & 1);
+    if (i >= text.size()) return false;
+    const char32_t c = unicode::next(text, i);
+    const bool is_joiner = c == 0x200C || c == 0x200D;
+    const bool is_enclosed_letter =
+        (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+        (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+    return (mask >> unicode::category(c) & 1) || is_joiner || is_enclosed_letter;
   };
   for (;;) {
     const Op& op = code_[pc];

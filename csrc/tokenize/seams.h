@@ -16,7 +16,7 @@ class Seams {
   Seams() = default;  // anywhere
   explicit Seams(const Vocabulary& vocabulary) {
     for (int32_t id = 0; id < vocabulary.size(); ++id) {
-      const std::string_view bytes = vocabulary.bytes(id);
+      const std::string_view bytes = vocabulary.key(id);
       for (size_t i = 1; i < bytes.size(); ++i) {
         const auto left = static_cast<uint8_t>(bytes[i - 1]);
         const auto right = static_cast<uint8_t>(bytes[i]);

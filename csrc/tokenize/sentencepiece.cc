@@ -40,11 +40,11 @@ void SentencePieceModel::encode_run(std::string_view text, Merger& merger, Split
   for (size_t at = 0; at < text.size();) {
     const size_t start = at;
     unicode::next(text, at);
-    merger.add(vocabulary_.find(text.substr(start, at - start)), start, at - start);
+    merger.add(vocabulary_.find_word(text.substr(start, at - start)), start, at - start);
   }
   merger.run([&](const Symbol& left, const Symbol& right) -> Join {
     const std::string_view both = text.substr(left.begin, left.size + right.size);
-    const int32_t id = vocabulary_.find(both);
+    const int32_t id = vocabulary_.find_word(both);
     if (id < 0) return {};
     if (has_unused_ && vocabulary_.type(id) == TokenType::kUnused) splits[both] = left.size;
     return {rank_of(vocabulary_.score(id)), id};
@@ -74,7 +74,7 @@ void SentencePieceModel::put(std::string_view piece, int32_t id, const Splits& s
       piece = right.back();
       right.pop_back();
     }
-    id = vocabulary_.find(piece);
+    id = vocabulary_.find_word(piece);
   }
 }
 

@@ -37,7 +37,7 @@ std::vector<Tokenizer::Part> Tokenizer::partition(std::string_view text, bool pa
     int32_t id = Vocabulary::kNone;
     if (special.has_first(text[at])) {
       special.prefixes(text.substr(at), [&](size_t found_length, int32_t found) {
-        if (!parse_special && vocabulary_->skipped(found)) return;
+        if (!parse_special && vocabulary_->parsed(found)) return;
         length = found_length;
         id = found;
       });

@@ -88,6 +88,7 @@ class GgufFile:
     n_bytes: int  # of all parts
     n_parts: int
     tensors: list[TensorInfo]  # a new list at each access
+    remarks: list[str]  # what is odd in the header, but does no harm
     def keys(self) -> list[str]: ...
     def get(self, key: str) -> Any:
         """A scalar, str, list of str, or NumPy array of numbers or bools; None if absent."""
@@ -118,10 +119,11 @@ class Tokenizer:
         unknown: int,  # -1: none
         control: Sequence[str],  # names to be taken as control tokens, whatever the file says
         user_defined: Sequence[str],
+        markers: Sequence[str],  # names that parse_special is to find, whatever their type
     ) -> None: ...
     def __len__(self) -> int: ...
     def find(self, name: str) -> int:
-        """The id of the token that decodes to `name`, special ones included; -1 if none."""
+        """The id of the token of that name, special ones included; -1 if none."""
     def token_bytes(self, id: int) -> bytes: ...
     def partition(self, text: str, parse_special: bool) -> list[str | int]:
         """The text between special tokens, and their ids."""

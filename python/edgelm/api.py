@@ -60,7 +60,9 @@ def load(
 ) -> Model:
     """Load a model: a known name (fetched once, verified) or the path of a .gguf file.
 
-    n_ctx: tokens of one sequence; None is the model's own context, at most 8192.
+    n_ctx: tokens of one sequence; None is the model's own context, at most 8192. With LongRoPE
+        (Phi 3 and 4) it is the original context: a longer one rotates by other factors from the
+        first token on, which changes short answers, too.
     n_parallel: sequences of that length that sessions and replies share.
     n_threads: None is a thread for each fast core that this process may use (all cores, where those
         of at least half of the best one's speed are less than half of the machine), and no more

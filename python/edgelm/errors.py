@@ -1,4 +1,4 @@
-"""Every exception that edgelm defines.
+"""Every exception and warning that edgelm defines.
 
 EdgelmError
 ├── ModelFormatError (ValueError)        the file is damaged or contradicts itself
@@ -12,10 +12,15 @@ EdgelmError
 ├── ClosedError (RuntimeError)           the model or session was closed
 └── DownloadError (OSError)              a model could not be fetched or verified
 
+EdgelmWarning (UserWarning)              a file is odd in what does not matter here
+
 Bad arguments are plain ValueError and TypeError; unreadable files are OSError.
 """
 
 from __future__ import annotations
+
+import sys
+import warnings
 
 
 class EdgelmError(Exception):
@@ -56,3 +61,15 @@ class ClosedError(EdgelmError, RuntimeError):
 
 class DownloadError(EdgelmError, OSError):
     """A model could not be fetched, or what came did not match its SHA-256."""
+
+
+class EdgelmWarning(UserWarning):
+    """The model file is odd in something that edgelm can do without, and is used all the same."""
+
+
+def warn(message: str) -> None:
+    """Issue an EdgelmWarning at the line outside of edgelm that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == "edgelm":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, EdgelmWarning, stacklevel=level)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from .errors import ModelFormatError
+from .gguf import check_is_model
+from .metadata import Metadata
 
 if TYPE_CHECKING:
     from .gguf import GgufFile
@@ -25,30 +27,31 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class Meta:
     """Hyperparameters of one file. Keys are given without their architecture's prefix.
 
-    A missing, mistyped or absurd value raises ModelFormatError naming the key.
+    A missing, mistyped or absurd value raises ModelFormatError naming the key, an n_ctx that the
+    model has no positions for ValueError, a file that is no model UnsupportedModelError.
     """
 
     def __init__(self, file: GgufFile, n_ctx: int | None = None) -> None:
         self.file = file
-        self.architecture = self._string("general.architecture")
+        check_is_model(file)
+        self._values = Metadata(file)
+        self.architecture = self._values.string("general.architecture")
         if not _NAME.fullmatch(self.architecture):  # it stands in keys and messages
             raise ModelFormatError(
                 f"{file.path}: general.architecture is {self.architecture!r:.60}; expected a name."
             )
-        self.n_ctx = n_ctx or min(self.n_ctx_train, DEFAULT_N_CTX)  # what it will be run with
+        self.n_ctx = self._own_context() if n_ctx is None else n_ctx  # what it will be run with
+        self._check_context()
 
     def integer(
         self, key: str, default: int | None = None, *, low: int = 1, high: int = MAX_WIDTH
     ) -> int:
         """An integer in [low, high]; a per-layer array must hold one value throughout."""
-        value = self._uniform(key, self._get(key))
-        if value is None:
-            return self._missing(key) if default is None else default
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            self._bad(key, value, "an integer")
-        if not low <= value <= high:
-            self._bad(key, value, f"{low} to {high}")
-        return int(value)
+        value = self._get(key)
+        if isinstance(value, np.ndarray):
+            value = self._uniform(key, value)
+            return self._values.as_integer(self._whole(key), value, low, high)
+        return self._values.integer(self._whole(key), default, low=low, high=high)
 
     def integers(self, key: str, *, low: int = 0, high: int = MAX_WIDTH) -> list[int]:
         """One integer a layer, whether the file holds a scalar or an array."""
@@ -57,11 +60,8 @@ class Meta:
             return [self.integer(key, low=low, high=high)] * self.n_layers
         if len(value) < self.n_layers or value.dtype.kind not in "iu":
             self._bad(key, f"{len(value)} values of {value.dtype}", f"{self.n_layers} integers")
-        values = [int(v) for v in value[: self.n_layers]]
-        for v in values:
-            if not low <= v <= high:
-                self._bad(key, v, f"{low} to {high}")
-        return values
+        whole = self._whole(key)
+        return [self._values.as_integer(whole, v, low, high) for v in value[: self.n_layers]]
 
     def windows(self, period: int, default: int = 0) -> list[int]:
         """Each layer's window, 0 where it sees everything, as each `period`-th layer does.
@@ -82,25 +82,15 @@ class Meta:
         self, key: str, default: float | None = None, *, low: float = 0.0, high: float = math.inf
     ) -> float:
         """A finite number in (low, high]; low itself is allowed if it is the default."""
-        value = self._get(key)
-        if value is None:
-            return self._missing(key) if default is None else default
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-            self._bad(key, value, "a number")
-        if not (math.isfinite(value) and (low < value <= high or value == default)):
-            self._bad(key, value, f"over {low:g}" + ("" if high == math.inf else f" to {high:g}"))
-        return float(value)
+        return self._values.number(self._whole(key), default, low=low, high=high)
 
     def string(self, key: str, default: str | None = None) -> str:
         """A string."""
-        return self._string(f"{self.architecture}.{key}", default)
+        return self._values.string(self._whole(key), default)
 
     def flag(self, key: str, default: bool = False) -> bool:
         """A boolean."""
-        value = self._get(key)
-        if value is not None and not isinstance(value, (bool, np.bool_)):
-            self._bad(key, value, "a boolean")
-        return default if value is None else bool(value)
+        return self._values.flag(self._whole(key), default)
 
     def has(self, key: str) -> bool:
         """Whether the file holds the key."""
@@ -168,41 +158,66 @@ class Meta:
         """The context that the model was made for, in tokens."""
         return self.integer("context_length", high=MAX_CONTEXT)
 
+    @cached_property
+    def n_ctx_original(self) -> int:
+        """The context before RoPE was stretched; that of LongRoPE's short factors."""
+        return self.integer(
+            "rope.scaling.original_context_length", self.n_ctx_train, high=MAX_CONTEXT
+        )
+
+    @cached_property
+    def rope_scaling(self) -> tuple[str, float]:
+        """How RoPE is stretched, and by what: "linear" if the file says only the factor.
+
+        No factor, or 0, is 1. Converters of 2023 called it rope.scale_linear. Source: llama.cpp.
+        """
+        kind = self.string("rope.scaling.type", "linear")
+        key = "rope.scaling.factor" if self.has("rope.scaling.factor") else "rope.scale_linear"
+        factor = self.number(key, 0.0) or 1.0
+        return (kind, 1.0) if kind == "none" else (kind, factor)
+
     @property
     def name(self) -> str:
         """The model's own name, or its architecture's."""
-        return self._string("general.name", self.architecture)
+        return self._values.string("general.name", self.architecture)
+
+    def _own_context(self) -> int:
+        n = min(self.n_ctx_train, DEFAULT_N_CTX, self._n_positions or self.n_ctx_train)
+        return min(n, self.n_ctx_original) if self._has_long_factors else n
+
+    def _check_context(self) -> None:
+        if self._n_positions and self.n_ctx > self._n_positions:
+            raise ValueError(
+                f"n_ctx is {self.n_ctx:,}, but {self.file.path} has learned positions for "
+                f"{self._n_positions:,} tokens. Use n_ctx={self._n_positions} or less, or None."
+            )
+        if self.n_ctx > self.n_ctx_train:
+            self._values.odd(
+                f"n_ctx is {self.n_ctx:,}, but the model was trained for {self.n_ctx_train:,} "
+                "tokens; what it writes beyond them will be poor."
+            )
+
+    @cached_property
+    def _n_positions(self) -> int | None:
+        """Rows of a table of learned positions, if there is one."""
+        table = next((t for t in self.file.tensors if t.name == "position_embd.weight"), None)
+        return None if table is None else math.prod(table.shape[:-1])
+
+    @cached_property
+    def _has_long_factors(self) -> bool:
+        return any("rope_factors_long" in t.name for t in self.file.tensors)
+
+    def _whole(self, key: str) -> str:
+        return f"{self.architecture}.{key}"
 
     def _get(self, key: str) -> Any:
-        return self.file.get(f"{self.architecture}.{key}")
+        return self._values.get(self._whole(key))
 
-    def _string(self, key: str, default: str | None = None) -> str:
-        value = self.file.get(key)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, str):
-            raise ModelFormatError(
-                f"{self.file.path}: metadata key '{key}' must be a string, but it is "
-                + ("missing." if value is None else f"{value!r:.60}.")
-            )
-        return value
-
-    def _uniform(self, key: str, value: Any) -> Any:
-        if not isinstance(value, np.ndarray):
-            return value
-        n = len(value) if key == "block_count" else self.n_layers
-        if len(value) == 0 or np.any(value[:n] != value[0]):
+    def _uniform(self, key: str, values: Any) -> Any:
+        n = len(values) if key == "block_count" else self.n_layers
+        if len(values) == 0 or np.any(values[:n] != values[0]):
             self._bad(key, "values that differ by layer", "one value for all layers")
-        return value[0]
+        return values[0]
 
-    def _missing(self, key: str) -> Any:
-        raise ModelFormatError(
-            f"{self.file.path}: metadata key '{self.architecture}.{key}' is missing. "
-            "Convert the model again with a current converter."
-        )
-
-    def _bad(self, key: str, got: object, expected: str) -> None:
-        raise ModelFormatError(
-            f"{self.file.path}: metadata key '{self.architecture}.{key}' is {got!r:.60}; "
-            f"expected {expected}."
-        )
+    def _bad(self, key: str, got: object, expected: str) -> NoReturn:
+        self._values.bad(self._whole(key), got, expected)

@@ -19,6 +19,7 @@ class PreTokenizer:
     whole_words: bool = False  # a word that is a token is not merged ("ignore_merges")
     add_bos: bool = False  # unless the file says
     nfc: bool = False  # text is brought to Unicode's composed form first
+    over_characters: bool = False  # merges join characters, as SentencePiece spells them, not bytes
 
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -75,6 +76,62 @@ _EXAONE_MOE = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
 )
+_JAIS2 = "|".join(
+    (
+        *(_CONTRACTIONS, _WORD, r"\p{N}{1,3}", _MARKS, r"\s*[\r\n]+"),
+        *(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4, "1,2")),
+        r"\s{1}",
+    )
+)
+_SPARK = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
+    r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"
+)
+_CJK = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+_YOUTU = (
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c"
+    "\u3001-\u303f\ufe30-\ufe4f]+|[\u3105-\u312f]+|" + _CJK
+)
+# Afmoe's: CJK and scripts of Asia that put no blanks between words.
+_ASIAN = (
+    "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf"
+    "\u0e00-\u0e7f\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af"
+    "\u1100-\u11ff]+"
+)
+
+
+def _threes(digit: str) -> str:
+    """Runs of digits in threes from their end; what is left over comes first.
+
+    The models' own count at every third digit how many follow, which takes quadratic time.
+    """
+    return rf"(?<!{digit}){digit}{{1,3}}(?=(?:{digit}{{3}})*(?!{digit}))|{digit}{{3}}"
+
+
+# \d{1,3}(?=(?:\d{3})*\b): only of runs that end a word, which the first step sets apart.
+_TINY_AYA = (
+    r"(?<!\d)\d++\b",
+    rf"(?<!\d)\d*+[^\d](?:[^\d]|\d)*|{_threes(chr(92) + 'd')}",
+    _GPT4O,
+)
+# Script Han, which Kimi takes out of the letters that make words.
+_HAN_SCRIPT = (
+    "\u2e80-\u2e99\u2e9b-\u2ef3\u2f00-\u2fd5\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufa6d\ufa70-\ufad9\U00016fe2\U00016fe3\U00016ff0-\U00016ff6"
+    "\U00020000-\U0002a6df\U0002a700-\U0002b81e\U0002b820-\U0002cead\U0002ceb0-\U0002ebe0"
+    "\U0002ebf0-\U0002ee5d\U0002f800-\U0002fa1d\U00030000-\U0003134a\U00031350-\U00033479"
+)
+_KIMI_UPPER, _KIMI_LOWER = (rf"(?:(?![{_HAN_SCRIPT}]){c})" for c in (_UPPER, _LOWER))
+_KIMI = (
+    rf"[{_HAN_SCRIPT}]+"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_KIMI_UPPER}*{_KIMI_LOWER}+{_CONTRACTIONS}?"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_KIMI_UPPER}+{_KIMI_LOWER}*{_CONTRACTIONS}?"
+    rf"|\p{{N}}{{1,3}}|{_MARKS}|{_LINES}"
+)
+_CHAMELEON = (
+    *("<sentinel:[0-9]+>", "IMGIMG[A-I]{1,4}Z", r"[\t\n]|    |  ", r"\p{N}"),
+    *(r"[\p{P}!-/:-@\[-`{-~]", _GPT2),
+)
 _BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
 
 _gpt2 = PreTokenizer((_GPT2,))
@@ -82,6 +139,8 @@ _digits = PreTokenizer((r"\p{N}", _GPT2))
 _llama3 = PreTokenizer((_LLAMA3,))
 _qwen2 = PreTokenizer((_QWEN2,))
 
+# Of Gemma 4, whose merges may cross words but no line.
+LINES = PreTokenizer((r"[^\n]+|\n+",), add_bos=True, over_characters=True)
 # llama.cpp's for files that name none.
 DEFAULT = PreTokenizer((r"[\p{P}$+<=>^|~]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"))
 
@@ -112,20 +171,28 @@ _FAMILIES: dict[PreTokenizer, str] = {
         )
     ): "deepseek-llm",
     PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _HAN, r"\p{N}")): "deepseek-coder",
-    PreTokenizer(
-        (r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", _DEEPSEEK3)
-    ): "deepseek-v3 hunyuan-dense joyai-llm hy_v4",
+    PreTokenizer((r"\p{N}{1,3}", _CJK, _DEEPSEEK3)): "deepseek-v3 hunyuan-dense joyai-llm hy_v4",
     # Its third step sees bytes, of which only ASCII digits matter to its vocabulary.
     PreTokenizer((_PUNCTUATION, _GPT2, "[0-9]+", "[0-9][0-9][0-9]")): "falcon",
     PreTokenizer((_TEKKEN,), whole_words=True, add_bos=True): "tekken",
+    PreTokenizer((_GPT4O,), whole_words=True): "granite-embed-multi-97m",
     PreTokenizer((_GPT4O,)): "gpt-4o llama4 kanana2 talkie minimax-m2",
     PreTokenizer((_BAILING,)): "bailingmoe bailingmoe2 llada-moe",
     PreTokenizer((_SEED,)): "seed-coder",
     PreTokenizer((_EXAONE_MOE,)): "exaone-moe",
     PreTokenizer((_BLOOM,)): "bloom poro-chat gpt3-finnish",
     PreTokenizer((_BLOOM, r"\p{N}")): "viking",
+    PreTokenizer((_JAIS2,)): "jais-2",
+    PreTokenizer((r"\p{N}{1,3}", _CJK, _SPARK, r"\p{N}")): "spark2_5",
+    PreTokenizer((_YOUTU, _GPT4O.replace(r"\p{N}{1,3}", r"\p{N}")), whole_words=True): "youtu",
+    PreTokenizer(_TINY_AYA): "tiny_aya cohere2moe",
+    PreTokenizer((r"\p{N}+", _threes(r"\d"))): "superbpe",
+    PreTokenizer((_KIMI,)): "kimi-k2",
+    PreTokenizer((_threes(r"\p{N}"), _ASIAN, _DEEPSEEK3)): "afmoe",
+    PreTokenizer((r"[^\n]+|\n+", _QWEN2)): "laguna",
+    PreTokenizer(_CHAMELEON, add_bos=True): "chameleon",
+    LINES: "gemma4 granite-embed-multi-311m",
+    replace(LINES, add_bos=False): "sarvam-moe",
 }
-# Of Gemma 4, whose merges may cross words but no line.
-LINES = PreTokenizer((r"[^\n]+|\n+",), add_bos=True)
 
 PRETOKENIZERS = {name: family for family, names in _FAMILIES.items() for name in names.split()}

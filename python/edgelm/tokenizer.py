@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+
+import numpy as np
 
 from . import _core
 from .errors import ModelFormatError, UnsupportedModelError
+from .metadata import Metadata
 from .pretokenizers import DEFAULT, LINES, PRETOKENIZERS, PreTokenizer
 
 
@@ -51,13 +56,24 @@ _END_OF_TURN = (
 _END_OF_MESSAGE = ("<|eom_id|>",)
 _END_OF_GENERATION = (
     *(*_END_OF_TURN, *_END_OF_MESSAGE, "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>"),
-    *("[EOS]", "<eos>", "<turn|>", "<|tool_response>", "[e~["),
+    *("[EOS]", "<eos>", "<turn|>", "<|tool_response>", "[e~[", "<|ifm|im_end|>"),
 )
 _FIM = {
     "fim_pad": ("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"),
     "fim_rep": ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
     "fim_sep": ("<|file_sep|>",),
 }
+_BLANKS_STAY_AFTER = ("<unk>", "<s>", "<|endoftext|>")
+# Marks of turns, for files whose template does not stand in them.
+_TURN_MARKERS = (
+    *("<start_of_turn>", "<|im_start|>", "<|start_header_id|>", "<|end_header_id|>", "[INST]"),
+    *("[/INST]", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_text|>", "<|turn>"),
+    *("<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>"),
+    *("<|START_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>"),
+    *("<|start_of_role|>", "<|end_of_role|>", "<|observation|>", "[gMASK]", "<sop>"),
+)
+# How a chat template writes the marks of turns, tools and thoughts: in one token each.
+_MARKER = re.compile(r"<[^<>\s'\"{}]{1,62}>|\[/?[A-Z][A-Z0-9_]{1,62}\]")
 # Channel marks of the harmony format, which belong to the text.
 _ALWAYS_TEXT = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 
@@ -106,11 +122,13 @@ class Tokenizer:
     add_eos: bool
     templates: dict[str, str]  # of chats, by name
     chat_template: str | None
-    tool_template: str | None  # of its own for chats with tools, as Command R's files have
+    tool_template: str | None
 
     def __init__(self, file: _core.GgufFile) -> None:
         self._file = file
-        model = self._string("tokenizer.ggml.model")
+        self._values = values = Metadata(file)
+        self._odd_ids: set[str] = set()
+        model = values.string("tokenizer.ggml.model")
         if model not in _MODELS:
             known = ", ".join(sorted(_MODELS))
             raise UnsupportedModelError(
@@ -118,24 +136,30 @@ class Tokenizer:
             )
         self._model = rules = _MODELS[model]
         pre = self._pretokenizer()
-        name = self._string("general.name", "").lower()
+        name = values.string("general.name", "").lower()
         self._strips = self._flag("add_space_prefix", rules.space_prefix)
         self._normalize = self._normalizer(pre)
-        self._core = _core.Tokenizer(
-            file,
-            model=rules.native,
-            patterns=pre.patterns,
-            whole_words=pre.whole_words,
-            space_prefix=self._strips,
-            remove_extra_spaces=self._flag("remove_extra_whitespaces", False),
-            # llama.cpp's rule for Phi-3, whose special tokens swallow the blanks after them.
-            strip_after="phi-3" in name or "phi3" in name,
-            keep_after=("<unk>", "<s>", "<|endoftext|>"),
-            unknown=-1 if (unknown := self._special_id("unknown")) is None else unknown,
-            # Gemma 4 uses </s> in HTML.
-            control=[n for n in _END_OF_GENERATION if model != "gemma4" or n != "</s>"],
-            user_defined=_ALWAYS_TEXT,
-        )
+        self.templates = templates_of(file)
+        self.chat_template = self.templates.get("default")
+        self.tool_template = self.templates.get("tool_use")  # as Command R's files have it
+        self._size = file.array_length("tokenizer.ggml.tokens")
+        self._check_arrays()
+        with self._named_errors():
+            self._core = _core.Tokenizer(
+                file,
+                model="character-bpe" if pre.over_characters else rules.native,
+                patterns=pre.patterns,
+                whole_words=pre.whole_words,
+                space_prefix=self._strips,
+                remove_extra_spaces=self._flag("remove_extra_whitespaces", False),
+                # llama.cpp's rule for Phi-3, whose special tokens swallow the blanks after them.
+                strip_after="phi-3" in name or "phi3" in name,
+                keep_after=_BLANKS_STAY_AFTER,
+                unknown=-1 if (unknown := self._special_id("unknown")) is None else unknown,
+                control=self._control_names(model),
+                user_defined=_ALWAYS_TEXT,
+                markers=self._markers(),
+            )
         self.vocab_size = len(self._core)
         self.bos_id = self._special_id("bos")
         self.eos_id = self._special_id("eos")
@@ -147,9 +171,6 @@ class Tokenizer:
             self._strips = True
         self.add_bos = self._adds("bos", self.bos_id, rules.add_bos or pre.add_bos)
         self.add_eos = self._adds("eos", self.eos_id, rules.add_eos)
-        self.templates = templates_of(file)
-        self.chat_template = self.templates.get("default")
-        self.tool_template = self.templates.get("tool_use")
 
     def encode(
         self, text: str, *, add_special: bool = True, parse_special: bool = False
@@ -160,7 +181,8 @@ class Tokenizer:
         as "<|im_start|>" in the text stand for their tokens. An unpaired surrogate is a ValueError.
         """
         try:
-            ids = self._encode(text, parse_special)
+            with self._named_errors():
+                ids = self._encode(text, parse_special)
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"text[{error.start}] is the unpaired surrogate U+{ord(text[error.start]):04X}, "
@@ -233,17 +255,62 @@ class Tokenizer:
     def _pretokenizer(self) -> PreTokenizer:
         if self._model.native == "character-bpe":
             return LINES
-        name = self._string("tokenizer.ggml.pre", "")
+        key = "tokenizer.ggml.pre"
+        name = self._values.string(key, "")
         if self._model.native != "bpe":
             return PreTokenizer(())
         if not name:
+            self._values.odd(
+                f"{key} is missing, as in files from before May 2024; text is split by a default "
+                "rule, which is that of few models. Fetch a newer file, or convert it again."
+            )
             return DEFAULT
         if name not in PRETOKENIZERS:
             raise UnsupportedModelError(
-                f"{self._file.path}: tokenizer.ggml.pre is {name!r:.60}; the known ones are "
+                f"{self._file.path}: {key} is {name!r:.60}; the known ones are "
                 + ", ".join(sorted(PRETOKENIZERS))
             )
         return PRETOKENIZERS[name]
+
+    def _control_names(self, model: str) -> list[str]:
+        """Names that are control tokens, whatever type the file gives them."""
+        names = {*_END_OF_GENERATION, *(name for names in _FIM.values() for name in names)}
+        return sorted(names - {"</s>"} if model == "gemma4" else names)  # which uses it in HTML
+
+    def _markers(self) -> list[str]:
+        """What chat templates write: each is one token, if the vocabulary has it at all."""
+        templates = f"{self.chat_template or ''} {self.tool_template or ''}"
+        return sorted({*_TURN_MARKERS, *_MARKER.findall(templates)})
+
+    def _check_arrays(self) -> None:
+        """Warn of what is left out of the vocabulary's arrays, or taken otherwise."""
+        for key in ("scores", "token_type"):
+            length = self._file.array_length(f"tokenizer.ggml.{key}")
+            unused = key == "scores" and self._model.native not in ("sentencepiece", "unigram")
+            if length > self._size > 0 or (0 <= length < self._size and (unused or length == 0)):
+                effect = "; no score matters here" if unused else ""
+                effect = effect or ("; the rest is left out" if length else "; none is known")
+                self._values.odd(
+                    f"tokenizer.ggml.{key} has {length:,} elements for {self._size:,} "
+                    f"tokens{effect}."
+                )
+        types = self._values.get("tokenizer.ggml.token_type")
+        if isinstance(types, np.ndarray) and np.any(odd := (types < 0) | (types > 6)):
+            at = int(np.argmax(odd))
+            self._values.odd(
+                f"tokenizer.ggml.token_type[{at}] is {types[at]}, which is no known type; "
+                "the token is taken as an ordinary one."
+            )
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """What the native tokenizer finds wrong names the file, too."""
+        try:
+            yield
+        except ModelFormatError as error:
+            name = Path(self._file.path).name
+            text = str(error).removeprefix(f"{name}: ")
+            raise ModelFormatError(f"{self._file.path}: {text}") from None
 
     def _end_of_generation(self) -> frozenset[int]:
         named = {name: id for name in _END_OF_GENERATION if (id := self._core.find(name)) >= 0}
@@ -263,45 +330,36 @@ class Tokenizer:
     def _adds(self, kind: str, id: int | None, default: bool) -> bool:
         adds = self._flag(f"add_{kind}_token", default)
         if adds and id is None:
-            raise ModelFormatError(
-                f"{self._file.path}: the tokenizer adds a {kind.upper()} token to every text, but "
-                f"tokenizer.ggml.{kind}_token_id is missing"
+            self._values.odd(
+                f"tokenizer.ggml.add_{kind}_token is true, but no token is named by "
+                f"tokenizer.ggml.{kind}_token_id; none is added."
             )
+            return False
         return adds
 
     def _special_id(self, kind: str, names: Sequence[str] = ()) -> int | None:
         key = f"tokenizer.ggml.{kind}_token_id"
-        value = self._file.get(key)
-        size = self._file.array_length("tokenizer.ggml.tokens")
-        if value is None:
-            default = dict(self._model.special).get(kind, size)
-            if default < size:
-                return default
-            return next((id for name in names if (id := self._core.find(name)) >= 0), None)
-        if not isinstance(value, int) or not 0 <= value < size:
-            raise ModelFormatError(
-                f"{self._file.path}: {key} is {value!r:.60}; expected 0 to {size - 1}, as many as "
-                "tokenizer.ggml.tokens holds"
+        default = dict(self._model.special).get(kind)
+        if default is None or default >= self._size:
+            default = next((id for name in names if (id := self._core.find(name)) >= 0), None)
+        if self._values.get(key) is None:
+            return default
+        id = self._values.integer(key, low=-(1 << 63), high=(1 << 64) - 1)
+        if 0 <= id < self._size:
+            return id
+        self._odd_id(key, id, default)
+        return default
+
+    def _odd_id(self, key: str, id: int, default: int | None) -> None:
+        if key not in self._odd_ids:  # some are asked for twice
+            self._odd_ids.add(key)
+            instead = "there is none" if default is None else f"it is taken to be {default}"
+            self._values.odd(
+                f"{key} is {id}, which no token of 0 to {self._size - 1} has; {instead}."
             )
-        return value
 
     def _flag(self, key: str, default: bool) -> bool:
-        value: Any = self._file.get(f"tokenizer.ggml.{key}")
-        if value is None:
-            return default
-        if not isinstance(value, (bool, int)):
-            raise ModelFormatError(
-                f"{self._file.path}: tokenizer.ggml.{key} is {value!r:.60}; expected true or false"
-            )
-        return bool(value)
-
-    def _string(self, key: str, default: str | None = None) -> str:
-        value = self._file.get(key)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, str):
-            raise ModelFormatError(f"{self._file.path}: {key} is {value!r:.60}; expected a string")
-        return value
+        return self._values.flag(f"tokenizer.ggml.{key}", default)
 
 
 def _composed(text: str) -> str:

@@ -93,7 +93,7 @@ class Weights:
         if tensor is None:
             return None
         self._used.add(tensor.name)
-        if tensor.type != "F32" or tensor.shape != (width,):
+        if tensor.type != "F32" or tensor.shape[-1] != width or tensor.n_bytes != 4 * width:
             self._bad(tensor.name, f"{tensor.type} {tensor.shape}", f"F32 ({width},)")
         values = self._file.read(tensor).view(np.float32)
         if not np.all(np.isfinite(values) & (values > 0)):

@@ -41,7 +41,8 @@ ALWAYS_UNTIED = {"gptneox", "nemotron", "phi2", "stablelm"}
 def logits(path: Path) -> NDArray[np.float32]:
     file = open_gguf(path)
     graph = Graph()
-    graph.output("logits", build(graph, Meta(file), Weights(file, graph)))
+    meta = Meta(file, Meta(file).n_ctx_train)  # for which LongRoPE has its long factors
+    graph.output("logits", build(graph, meta, Weights(file, graph)))
     plan = graph.compile(n_batch=32, max_rows=32, n_threads=2)
     cache = plan.kv_cache(n_ctx=N_CTX, n_parallel=1, kv_type="f16")
     sequences = np.full(len(TOKENS), cache.create(), np.int32)

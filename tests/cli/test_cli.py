@@ -111,7 +111,8 @@ def test_errors_name_the_file(capsys, tmp_path):
     damaged = tmp_path / "m.gguf"
     damaged.write_bytes(bytes(Gguf(tensors=[tensor("t", [8])], data=bytes(32)))[:-1])
     assert "no such file" in fails(capsys, "info", tmp_path / "absent.gguf")
-    assert "is a directory" in fails(capsys, "info", tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "is a directory" in fails(capsys, "info", tmp_path / "empty")
     assert "m.gguf: tensor 't' of 32 bytes" in fails(capsys, "info", damaged)
     assert "m.gguf: tensor 't' of 32 bytes" in fails(capsys, "run", damaged, "hi")
     assert "Did you mean smollm2-135m-instruct?" in fails(capsys, "run", "smollm2", "hi")

@@ -53,8 +53,8 @@ void walk(const GgufFile& file) {
     std::vector<std::byte> bytes(tensor.n_bytes);
     file.read(tensor, 0, bytes);
     EXPECT(file.find_tensor(tensor.name) == &tensor);
-    EXPECT(tensor.n_bytes ==
-           static_cast<uint64_t>(tensor.n()) * row_bytes(tensor.type, tensor.k()));
+    const auto rows = static_cast<uint64_t>(tensor.dims[1] * tensor.dims[2] * tensor.dims[3]);
+    EXPECT(tensor.n_bytes == rows * row_bytes(tensor.type, tensor.dims[0]));
   }
   EXPECT(sum > 0);
 }
@@ -66,21 +66,15 @@ TEST(gguf_typed_getters) {
   temporary.write(tiny_model());
   const GgufFile file(temporary.path());
   walk(file);
-  EXPECT(file.string("general.architecture") == "llama");
   EXPECT(file.integer("llama.block_count") == int64_t{1} << 40);
-  EXPECT(file.number("llama.eps") == 0.5);
-  EXPECT(file.boolean("flag") == true);
   EXPECT(file.strings("tokens").size() == 3 && file.strings("tokens")[2] == "bc");
   EXPECT(file.integers("types") == (std::vector<int32_t>{7, 65535}));
   EXPECT(file.numbers("scores") == std::vector<float>{-2.5f});
   EXPECT(file.numbers("types") == (std::vector<float>{7, 65535}));
 
-  EXPECT(!file.integer("absent") && !file.string("absent") && file.strings("absent").empty());
+  EXPECT(!file.integer("absent") && file.strings("absent").empty());
   EXPECT_ERROR(ErrorKind::kModelFormat, file.integer("llama.eps"));
   EXPECT_ERROR(ErrorKind::kModelFormat, file.integer("types"));
-  EXPECT_ERROR(ErrorKind::kModelFormat, file.number("general.architecture"));
-  EXPECT_ERROR(ErrorKind::kModelFormat, file.boolean("llama.block_count"));
-  EXPECT_ERROR(ErrorKind::kModelFormat, file.string("tokens"));
   EXPECT_ERROR(ErrorKind::kModelFormat, file.strings("general.architecture"));
   EXPECT_ERROR(ErrorKind::kModelFormat, file.integers("scores"));
   EXPECT_ERROR(ErrorKind::kModelFormat, file.integers("flag"));
@@ -92,9 +86,9 @@ TEST(gguf_tensor_table) {
   temporary.write(tiny_model());
   const GgufFile file(temporary.path());
   const GgufTensor& matrix = *file.find_tensor("matrix");
-  EXPECT(matrix.k() == 64 && matrix.n() == 2 && matrix.n_dims == 2);
+  EXPECT(matrix.dims[0] == 64 && matrix.dims[1] == 2 && matrix.n_dims == 2);
   EXPECT(matrix.type == edgelm::QuantType::q8_0 && matrix.n_bytes == 136);
-  EXPECT(file.find_tensor("vector")->n() == 1 && file.find_tensor("other") == nullptr);
+  EXPECT(file.find_tensor("vector")->n_dims == 1 && file.find_tensor("other") == nullptr);
   std::vector<std::byte> bytes(4);
   file.read(matrix, 132, bytes);
   EXPECT(bytes.front() == std::byte{16 + 132} && bytes.back() == std::byte{16 + 135});

@@ -54,9 +54,6 @@ void walk(const GgufFile& file, uint64_t n_bytes) {
   for (const edgelm::GgufValue& value : file.metadata()) {
     require(file.find(value.key) == &value);
     get([&] { file.integer(value.key); });
-    get([&] { file.number(value.key); });
-    get([&] { file.boolean(value.key); });
-    get([&] { file.string(value.key); });
     get([&] { file.integers(value.key); });
     get([&] { file.numbers(value.key); });
     get([&] {
@@ -65,8 +62,8 @@ void walk(const GgufFile& file, uint64_t n_bytes) {
   }
   for (const edgelm::GgufTensor& tensor : file.tensors()) {
     require(file.find_tensor(tensor.name) == &tensor);
-    require(tensor.n_bytes == static_cast<uint64_t>(tensor.n()) *
-                                  static_cast<uint64_t>(row_bytes(tensor.type, tensor.k())));
+    const auto rows = static_cast<uint64_t>(tensor.dims[1] * tensor.dims[2] * tensor.dims[3]);
+    require(tensor.n_bytes == rows * static_cast<uint64_t>(row_bytes(tensor.type, tensor.dims[0])));
     require(tensor.part > 0 || tensor.n_bytes <= n_bytes);
     std::vector<std::byte> bytes(tensor.n_bytes);
     file.read(tensor, 0, bytes);

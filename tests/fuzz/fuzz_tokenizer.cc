@@ -75,15 +75,18 @@ Tokenizer tokenizer_of(Input& input, const Flags& flags) {
     if (flags.has_scores) scores.push_back(static_cast<float>(static_cast<int8_t>(input.byte())));
     if (flags.has_types) types.push_back(input.byte());
   }
-  auto vocabulary = std::make_unique<Vocabulary>(
-      texts, scores, types, kind == kBpe ? Spelling::kByteLevel : Spelling::kSentencePiece);
   const std::string named[] = {std::string(input.text())};
-  vocabulary->retype(named, TokenType::kControl);
+  const std::string markers[] = {std::string(input.text())};
+  std::vector<std::string_view> merges;
+  if (kind == kBpe || kind == kCharacterBpe) {
+    for (int n = input.byte(); n > 0; --n) merges.push_back(input.text());
+  }
+  auto vocabulary = std::make_unique<Vocabulary>(
+      texts, scores, types, kind == kBpe ? Spelling::kByteLevel : Spelling::kSentencePiece,
+      KnownNames{.control = named, .user_defined = {}, .markers = markers}, merges);
   const int32_t unknown = flags.has_unknown ? 0 : Vocabulary::kNone;
   std::unique_ptr<TokenModel> model;
   if (kind == kBpe || kind == kCharacterBpe) {
-    std::vector<std::string_view> merges;
-    for (int n = input.byte(); n > 0; --n) merges.push_back(input.text());
     std::vector<Pattern> patterns;
     patterns.emplace_back(pattern);
     model = std::make_unique<BpeModel>(

@@ -63,7 +63,7 @@ def tokenizer_seeds() -> list[bytes]:
     words += ["ab", "abb", "<0x0A>", "<0xE4>", "é", "你", "好", "你好", " a", "##b", "1", "'s", "s"]
     kinds = [2, 3, *[1] * 14, 6, 6, *[1] * 6, 4, 5, 1]
     merges = ["a b", "ab b", "t h", "th e", "Ġ the", "你 好"]
-    tail = short("<s>")
+    tail = short("<s>") + short("<extra>")  # a control token's name, and a marker's
     hard = texts()
     seeds = []
     for kind in range(5):
@@ -84,7 +84,9 @@ def tokenizer_seeds() -> list[bytes]:
                 seeds.append(head + text.encode())
     # Bytes as GPT-2 spells them, so that each pattern sees its text through to the ids.
     letters = [*map(chr, range(33, 127)), "Ġ", "Ċ"]
-    alphabet = bytes([0, 0, 0, len(letters)]) + b"".join(map(short, letters)) + short("") + b"\0"
+    alphabet = (
+        bytes([0, 0, 0, len(letters)]) + b"".join(map(short, letters)) + short("") * 2 + b"\0"
+    )
     for i in range(len(PATTERNS)):
         for text in hard[i :: len(PATTERNS)]:
             seeds.append(alphabet[:2] + bytes([i]) + alphabet[3:] + text.encode())

@@ -52,15 +52,19 @@ class Moe final : public Op {
     d_ = x.last();
     const Weight &router = args.weight(kRouter), &gate = args.weight(kGate), &up = args.weight(kUp),
                  &down = args.weight(kDown);
-    check(router.shape.size() == 2 && router.k() == d_, "router ", router,
+    check(router.shape.size() <= 2 && router.k() == d_, "router ", router,
           " must have the shape (E, ", d_, ")");
     n_experts_ = router.n();
-    check(gate.shape.size() == 3, "gate ", gate, " must have the shape (E, F, D)");
+    check(gate.shape.size() <= 3, "gate ", gate, " must have the shape (E, F, D)");
     f_ = gate.n();
     const auto expect = [&](const Weight& weight, const std::vector<int>& shape) {
       Weight wanted;
       wanted.shape = shape;
-      check(weight.shape == shape, "weight ", weight, " does not fit the shape", wanted);
+      // Ones in front may be missing: a file of one expert says (F, D).
+      const size_t n_missing = shape.size() - std::min(shape.size(), weight.shape.size());
+      std::vector<int> found(n_missing, 1);
+      found.insert(found.end(), weight.shape.begin(), weight.shape.end());
+      check(found == shape, "weight ", weight, " does not fit the shape", wanted);
     };
     expect(gate, {n_experts_, f_, d_});
     expect(up, {n_experts_, f_, d_});

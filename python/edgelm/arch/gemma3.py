@@ -14,7 +14,7 @@ LOCAL_ROPE_BASE = 10000.0
 def build(g: Graph, m: Meta, w: Weights) -> Value:
     """Gemma 3's decoder; GGUF folds the +1 of its norms. Source: arXiv:2503.19786."""
     windows = m.windows(period=6)
-    factor = m.number("rope.scaling.factor", 1.0)
+    _, factor = m.rope_scaling
     everywhere = wiring.rotation(g, "rope.global", linear_rope(m.n_rot, m.rope_base, factor))
     local_base = m.number("rope.freq_base_swa", LOCAL_ROPE_BASE)
     local = wiring.rotation(g, "rope.local", plain_rope(m.n_rot, local_base))

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import UnsupportedModelError
 from ..graph import Graph, Value, Weight
-from ..meta import MAX_CONTEXT, Meta
-from ..rope import Rope, factored_rope, linear_rope, plain_rope, yarn_rope
+from ..meta import Meta
+from ..rope import Rope, factored_rope, linear_rope, yarn_rope
 from ..weights import Block, Weights
 
 Rotation = Callable[[Value], Value]  # of queries or keys (T, H or G, C) by their positions
@@ -38,35 +38,32 @@ def rotation(g: Graph, name: str, chosen: Rope, *, interleaved: bool = False) ->
 
 
 def _rope(m: Meta, w: Weights, truncate: bool) -> Rope:
+    kind, factor = m.rope_scaling
+    attn_factor = m.number("rope.scaling.attn_factor", 1.0)
     factors = w.vector("rope_freqs", m.n_rot // 2)
-    if factors is not None:
-        return factored_rope(m.n_rot, m.rope_base, factors)
-    n_original = m.integer("rope.scaling.original_context_length", m.n_ctx_train, high=MAX_CONTEXT)
     long, short = (w.vector(f"rope_factors_{n}", m.n_rot // 2) for n in ("long", "short"))
     if long is not None and short is not None:  # LongRoPE: the context decides. arXiv:2402.13753
-        factors = long if m.n_ctx > n_original else short
-        rope = factored_rope(m.n_rot, m.rope_base, factors)
-        return Rope(rope.inv_freq, m.number("rope.scaling.attn_factor", 1.0))
-    kind = m.string("rope.scaling.type", "none")
-    if kind == "linear":
-        return linear_rope(m.n_rot, m.rope_base, m.number("rope.scaling.factor"))
+        factors = long if m.n_ctx > m.n_ctx_original else short
+    if factors is not None:
+        return Rope(factored_rope(m.n_rot, m.rope_base, factors).inv_freq / factor, attn_factor)
     if kind == "yarn":
         return yarn_rope(
             m.n_rot,
             m.rope_base,
-            m.number("rope.scaling.factor"),
-            n_original,
+            factor,
+            m.n_ctx_original,
             beta_fast=m.number("rope.scaling.yarn_beta_fast", 32.0),
             beta_slow=m.number("rope.scaling.yarn_beta_slow", 1.0),
             log_multiplier=m.number("rope.scaling.yarn_log_multiplier", 0.0),
-            attn_factor=m.number("rope.scaling.attn_factor", 1.0),
+            attn_factor=attn_factor,
             truncate=truncate,
         )
-    if kind != "none":
+    if kind not in ("none", "linear", "longrope"):
         raise UnsupportedModelError(
-            f"{m.file.path}: RoPE scaling {kind!r:.60} is not supported. Known: none, linear, yarn."
+            f"{m.file.path}: RoPE scaling {kind!r:.60} is not supported. "
+            "Known: none, linear, longrope, yarn."
         )
-    return plain_rope(m.n_rot, m.rope_base)
+    return Rope(linear_rope(m.n_rot, m.rope_base, factor).inv_freq, attn_factor)
 
 
 def qkv(g: Graph, h: Value, b: Block) -> tuple[Value, Value, Value]:

@@ -7,11 +7,13 @@ stderr; 130 for Ctrl-C; 141 for a closed pipe.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from . import bench, chat, info, perplexity, pull, run, tokenize
 from .options import FOREIGN, before_dashes
@@ -109,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         grammar.error(f"which command? {', '.join(COMMANDS)}")
     try:
-        arguments.command(arguments)
+        with _warnings_in_a_line():
+            arguments.command(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -127,6 +130,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if note := lacking():
             print(f"edgelm: {note}", file=sys.stderr)
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """What edgelm warns of, each once and in one line; other warnings as Python shows them."""
+    from ..errors import EdgelmWarning
+
+    with warnings.catch_warnings():
+        shown, others = set(), warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            text = " ".join(printable(str(message)).split())
+            if not issubclass(category, EdgelmWarning):
+                others(message, category, *place, **more)
+            elif text not in shown:
+                shown.add(text)
+                print(f"edgelm: warning: {text}", file=sys.stderr)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", EdgelmWarning)
+        yield
 
 
 def _one_line(error: Exception) -> str:

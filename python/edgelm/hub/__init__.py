@@ -7,14 +7,12 @@ An hf: file that huggingface_hub has fetched already is used where it lies.
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import sys
 from pathlib import Path
 
 from ..errors import DownloadError
-from . import shared
+from . import names, shared
 from .files import (
     PartialFile,
     Progress,
@@ -26,7 +24,7 @@ from .files import (
     sealed_sha256,
     sha256_of,
 )
-from .models import MODELS, HubFile, ModelFile
+from .models import MODELS, ModelFile
 from .settings import expanded, is_offline
 
 __all__ = ["MODELS", "Progress", "Step", "cache_folder", "pull", "resolve"]
@@ -34,9 +32,6 @@ __all__ = ["MODELS", "Progress", "Step", "cache_folder", "pull", "resolve"]
 VERIFIED = Step("SHA-256 verified")
 UNCHANGED = Step("unchanged since it was fetched")
 UNVERIFIED = Step("not verified: the hub states no SHA-256 of it")
-
-_HUB_FORM = "hf:OWNER/REPO/FILE.gguf, with @REVISION behind REPO if you want one"
-_SPLIT = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 
 def cache_folder() -> Path:
@@ -53,24 +48,20 @@ def cache_folder() -> Path:
 
 
 def resolve(source: str | os.PathLike[str], progress: Progress | None = None) -> Path:
-    """The path of a model: a path as it is; a known name or hf: file, fetched if it is not cached.
+    """The path of a model: a path as it is; a known name or file of the hub, fetched once.
 
-    A cached file is trusted while its size and modification time are those of when its SHA-256 was
-    checked. Raises DownloadError, or FileNotFoundError naming what is known.
+    "~" is the home folder. The hub's own addresses are taken like hf: files. A cached file is
+    trusted while its size and modification time are those of when its SHA-256 was checked. Raises
+    DownloadError, or FileNotFoundError naming what is known.
     """
     if not isinstance(source, str):
-        return Path(source)
-    if source.startswith("hf:") or source.lower() in MODELS:
-        return pull(source, progress, verify=False)
-    path = Path(source)
-    if path.exists() or source.endswith(".gguf") or path.name != source:
-        return path
-    close = difflib.get_close_matches(source.lower(), MODELS, 1, 0.4)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    raise FileNotFoundError(
-        f"{source}: no such file, and no model of that name. {hint}"
-        f"Known: {', '.join(sorted(MODELS))}; or {_HUB_FORM}."
-    )
+        return Path(source).expanduser()
+    if (name := names.hub_source(source)) or source.lower() in MODELS:
+        return pull(name or source, progress, verify=False)
+    path = names.local_path(source)
+    if path is None:
+        raise FileNotFoundError(names.unknown(source))
+    return path
 
 
 def pull(name: str, progress: Progress | None = None, *, verify: bool = True) -> Path:
@@ -80,8 +71,8 @@ def pull(name: str, progress: Progress | None = None, *, verify: bool = True) ->
     do it once. Raises DownloadError; an interrupted transfer goes on at the next call.
     """
     report = progress or (lambda step: None)
-    if name.startswith("hf:"):
-        first, *rest = files = _hub_files(name)
+    if hub_name := names.hub_source(name):
+        first, *rest = files = names.hub_files(hub_name)
         if shared_path := _from_shared_cache(files, report, verify):
             return shared_path
         path = _obtain(first, report, verify)
@@ -91,25 +82,10 @@ def pull(name: str, progress: Progress | None = None, *, verify: bool = True) ->
     model = MODELS.get(name.lower())
     if model is None:
         raise DownloadError(
-            f"There is no model named {name!r}. Known: {', '.join(sorted(MODELS))}; or {_HUB_FORM}."
+            f"There is no model named {name!r}. Known: {', '.join(sorted(MODELS))}; or "
+            f"{names.HUB_FORM}."
         )
     return _obtain(model, report, verify)
-
-
-def _hub_files(source: str) -> list[ModelFile]:
-    """What an hf: source means; all parts if it names the first of a split model."""
-    match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@([\w.-]+))?/([\w./ +-]+\.gguf)", source)
-    if match is None or not {"", ".", ".."}.isdisjoint(re.split("[:/@]", source)):
-        raise DownloadError(f"{source}: expected {_HUB_FORM}.")
-    repo, revision, path = match[1], match[2] or "main", match[3]
-    paths = [path]
-    if split := _SPLIT.search(path):
-        count = int(split[1])
-        paths = [f"{path[: split.start()]}-{i + 1:05}-of-{count:05}.gguf" for i in range(count)]
-    return [
-        ModelFile(source, f"hf/{repo}/{revision}/{p}", None, None, hub=HubFile(repo, p, revision))
-        for p in paths
-    ]
 
 
 def _from_shared_cache(files: list[ModelFile], report: Progress, verify: bool) -> Path | None:

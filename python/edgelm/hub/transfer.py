@@ -35,8 +35,9 @@ def hub_url(file: HubFile) -> str:
         raise DownloadError(
             f"HF_ENDPOINT is {endpoint!r:.60}; expected a URL such as https://huggingface.co"
         )
-    path = urllib.parse.quote(f"{file.repo}/resolve/{file.revision}/{file.path}")
-    return f"{endpoint.rstrip('/')}/{path}"
+    revision = urllib.parse.quote(file.revision, safe="")  # refs/pr/1 is one part of the address
+    repo, path = map(urllib.parse.quote, (file.repo, file.path))
+    return f"{endpoint.rstrip('/')}/{repo}/resolve/{revision}/{path}"
 
 
 def stated_by_hub(file: HubFile) -> tuple[int | None, str | None]:
