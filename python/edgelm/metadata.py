@@ -18,6 +18,9 @@ class KeyValues(Protocol):
     def get(self, key: str, /) -> Any:
         """A scalar, str, list of str or NumPy array; None if absent."""
 
+    def keys(self) -> list[str]:
+        """All keys, in the file's order."""
+
 
 class Metadata:
     """Readings by whole keys. A missing, mistyped or absurd value is a ModelFormatError naming it.
@@ -91,3 +94,11 @@ class Metadata:
                 "Convert the model again with a current converter."
             )
         return default if value is None else value
+
+
+def chat_templates(values: Metadata) -> dict[str, str]:
+    """A file's chat templates by name, but blank ones; that without a name is "default"."""
+    prefix = "tokenizer.chat_template"
+    keys = [key for key in values.file.keys() if f"{key}.".startswith(prefix + ".")]  # noqa: SIM118
+    texts = [(key[len(prefix) + 1 :] or "default", values.string(key)) for key in sorted(keys)]
+    return {name: text for name, text in texts[::-1] if text.strip()}

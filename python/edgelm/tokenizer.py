@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _core
 from .errors import ModelFormatError, UnsupportedModelError
-from .metadata import Metadata
+from .metadata import Metadata, chat_templates
 from .pretokenizers import DEFAULT, LINES, PRETOKENIZERS, PreTokenizer
 
 
@@ -78,7 +78,6 @@ _MARKER = re.compile(r"<[^<>\s'\"{}]{1,62}>|\[/?[A-Z][A-Z0-9_]{1,62}\]")
 _ALWAYS_TEXT = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 
 
-_TEMPLATE = "tokenizer.chat_template"
 # transformers' names of special tokens, and GGUF's.
 _SPECIAL_NAMES = {
     "unk": "unknown",
@@ -87,23 +86,6 @@ _SPECIAL_NAMES = {
     "cls": "cls",
     "mask": "mask",
 }
-
-
-def templates_of(file: _core.GgufFile) -> dict[str, str]:
-    """A file's chat templates by name, but blank ones; that without a name is "default"."""
-    keys = {
-        key.removeprefix(_TEMPLATE).removeprefix("."): key
-        for key in file.keys()  # noqa: SIM118  (no mapping)
-        if key == _TEMPLATE or key.startswith(_TEMPLATE + ".")
-    }
-    found = {}
-    for name in sorted(keys, reverse=True):  # "" comes last, and wins
-        text = file.get(keys[name])
-        if not isinstance(text, str):
-            raise ModelFormatError(f"{file.path}: {keys[name]} is {text!r:.60}; expected a string")
-        if text.strip():
-            found[name or "default"] = text
-    return found
 
 
 class Tokenizer:
@@ -139,7 +121,7 @@ class Tokenizer:
         name = values.string("general.name", "").lower()
         self._strips = self._flag("add_space_prefix", rules.space_prefix)
         self._normalize = self._normalizer(pre)
-        self.templates = templates_of(file)
+        self.templates = chat_templates(values)
         self.chat_template = self.templates.get("default")
         self.tool_template = self.templates.get("tool_use")  # as Command R's files have it
         self._size = file.array_length("tokenizer.ggml.tokens")

@@ -69,9 +69,17 @@ def fails(capsys, *arguments: object) -> str:
     ("arguments", "message"),
     [
         ([], "edgelm: which command? run, chat, info, pull, tokenize, perplexity"),
+        (["-m", "x", "-p", "y"], "edgelm: which command? edgelm run -m ..., say"),
         (["walk"], "edgelm: argument COMMAND: invalid choice: 'walk'"),
         (["run"], "edgelm run: the following arguments are required: MODEL, PROMPT"),
-        (["run", "m", "p", "-n", "x"], "argument --max-tokens/-n/--n-predict: invalid int value"),
+        (["run", "m", "p", "-n", "x"], "argument --max-tokens/-n/--n-predict/--predict: invalid"),
+        (["run", "m", "p", "-ngl", "9"], "there is no -ngl: all is computed here; leave it out"),
+        (["tokenize", "m", "-hello"], "a text that begins with - goes to the end, behind --"),
+        (["run", "m", "-x"], "a text that begins with - goes to the end, behind --"),
+        (["run", "m", "p", "--stop", "-x"], "if that begins with -, write --option=-value"),
+        (["run", "m", "p", "--logit-bias", "5"], "'5' is no bias; expected a token's id and a num"),
+        (["run", "m", "p", "--template-var", "5"], "'5': expected NAME=VALUE"),
+        (["run", "m", "p", "--chat-template-kwargs", "[]"], "'[]': expected a JSON object"),
         (["info", "m", "--al"], "unrecognized arguments: --al"),
         (["run", "m", "p", "--kv-type", "f32"], "invalid choice: 'f32'"),
     ],
@@ -86,8 +94,7 @@ def test_the_help_states_the_real_defaults():
     for names, default, _ in NUMBERS:
         assert defaults[names[0][2:].replace("-", "_")] == default
     assert {f.name for f in fields(Options)} - set(GENERATE_OPTIONS) == {
-        "logit_bias", "logprobs", "logits_processors", "cache_prompt", "min_tokens",
-        "stop_token_ids", "echo",
+        "logits_processors", "cache_prompt", "min_tokens", "stop_token_ids", "echo",
     }  # fmt: skip
 
 
@@ -209,8 +216,8 @@ def test_kv_bytes_are_what_the_cache_takes(tiny):
 def test_a_windowed_layer_stops_growing():
     layers = [StateSpec(n_heads=1, k_width=256, v_width=256, window=512)]
     assert state_bytes(layers, 256, "f16") == 2 * 256 * 256 * 2
-    # Four times 512 tokens, each with a page to begin in, and one to roll back: of 64 tokens.
-    assert state_bytes(layers, 1 << 20, "f16") == 2 * 64 * (4 * (8 + 1) + 1) * 256 * 2
+    # Its window and what marks keep, three more, each of 9 pages wherever it begins; and a page.
+    assert state_bytes(layers, 1 << 20, "f16") == 2 * (4 * 9 + 1) * 64 * 256 * 2
     narrow = StateSpec(n_heads=2, k_width=80, v_width=80)
     assert state_bytes([narrow], 1, "q8_0") == 2 * 64 * 2 * (80 + 2 * 3)
 
@@ -257,10 +264,10 @@ def test_run_reads_stdin(tiny, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("-n", -2), "max_tokens is -2"),
+        (("-n", -3), "max_tokens is -3"),
         (("--temp", "nan"), "temperature is nan"),
-        (("-c", 0), "n_ctx is 0"),
-        (("-t", 0), "n_threads is 0"),
+        (("-c", -1), "n_ctx is -1"),
+        (("-t", 0), "n_threads is 0; expected an integer from 1 to 1,024."),
         (("-c", 2), "The prompt has"),
         (("--stop", ""), "stop holds an empty string"),
     ],
@@ -314,6 +321,7 @@ def on_a_terminal(*arguments: object, columns: int = 80, **environment: str) -> 
     return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [120, 80, 40, 10])
 def test_pull_draws_a_bar(cache, columns):
     server = Server({"/o/r/resolve/main/tiny.gguf": bytes(3_000_000)})

@@ -48,9 +48,9 @@ class Conversation:
     def __init__(self, arguments: argparse.Namespace, model: Path) -> None:
         """ValueError for what cannot be meant."""
         from ..gguf import open_gguf
-        from ..tokenizer import templates_of
+        from ..metadata import Metadata, chat_templates
 
-        of_file = templates_of(open_gguf(model))
+        of_file = chat_templates(Metadata(open_gguf(model)))
         self.template: str | None = arguments.chat_template
         if self.template is not None and self.template not in of_file:
             self.template = _template(self.template, list(of_file))
