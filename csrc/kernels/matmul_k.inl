@@ -152,8 +152,9 @@ struct KCodes {
 //   kMins      minimums of a record
 //   kBytes = kCodeBytes + bytes of scales; kFusedTokens
 //   Scales, pack_scales(blocks, out), expand_scales(in, scales), decode(code, scales, column, out)
-//   where weights are signed: byte_scales(in, out), bytes of which kScaleOffset is to be taken, then
-//   minimums; factor(in), d as the codes need it; if kFolds, centred(codes) and folded_factor(in)
+//   where weights are signed: byte_scales(in, out), bytes of which kScaleOffset is to be taken,
+//   then minimums; factor(in), d as the codes need it; if kFolds, centred(codes) and
+//   folded_factor(in)
 template <class F>
 struct KWeight {
   using Block = typename F::Block;

@@ -30,8 +30,8 @@ class Shape:
 
 
 MANY = Shape("many tokens", 16, 512, 16, 32)
-# Where ours pairs activations once for all rows of a call, mostly 64 (plan/ops/linear.cc); llama.cpp's
-# kernels get theirs prepared.
+# Where ours pairs activations once for all rows of a call, mostly 64 (plan/ops/linear.cc);
+# llama.cpp's kernels get theirs prepared.
 _PAIRED = Shape("many tokens", 64, 512, 16, 32)
 FEW = Shape("4 tokens", 64, 512, 0, 4)
 SIXTEEN = Shape("16 tokens", 16, 512, 0, 16)
