@@ -22,7 +22,7 @@ EDGELM_INLINE Sums dot4(Sums sums, Bytes4 w, Acts x) {
 }
 template <int j>
 EDGELM_INLINE Sums dot4(Bytes4 w, Acts x) {
-  return dot4<j>(float_start(), w, x);
+  return dot4<j>(fresh_start(x.v, w.a), w, x);
 }
 EDGELM_INLINE Floats1 total(Sums x) { return started_to_float(x); }
 
@@ -49,7 +49,9 @@ EDGELM_INLINE int32_t store_start(const int8_t* q, int factor, uint8_t* start) {
 }
 
 EDGELM_INLINE Scaled scaled(Sums x, const ScaleLine& s) { return scaled_start(x, s); }
-EDGELM_INLINE Scaled add_scaled(Scaled sum, Sums x, const ScaleLine& s) {
+EDGELM_INLINE Scaled scaled(Sums x, const NearScale& s) { return scaled_start(x, s); }
+template <class Scale>
+EDGELM_INLINE Scaled add_scaled(Scaled sum, Sums x, const Scale& s) {
   return fma(total(x), s.scale, sum);
 }
 

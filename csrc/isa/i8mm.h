@@ -20,6 +20,7 @@ struct ScalePairs {
   ScaleLine a, b;
 };
 EDGELM_INLINE void pin(IntPairs& x) { pin(x.a), pin(x.b); }
+EDGELM_INLINE void pin(FloatPairs& x) { pin(x.a), pin(x.b); }
 
 // 8 K of eight rows, two rows a register.
 struct Bytes8 {
@@ -36,6 +37,13 @@ EDGELM_INLINE Bytes8 zip(Bytes4 low, Bytes4 high) {
 }
 EDGELM_INLINE void store(uint8_t* p, Bytes8 x) { store(p, x.a), store(p + 32, x.b); }
 
+// 16 K of two tokens: the first 8 of both, and the others.
+EDGELM_INLINE void zip8(const int8_t* x, const int8_t* y, int8_t* first, int8_t* second) {
+  const int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(x)), b = vreinterpretq_s64_s8(vld1q_s8(y));
+  vst1q_s8(first, vreinterpretq_s8_s64(vzip1q_s64(a, b)));
+  vst1q_s8(second, vreinterpretq_s8_s64(vzip2q_s64(a, b)));
+}
+
 // Products with 8 K of the first token and 8 of the second.
 EDGELM_INLINE Ints1 mmla(Ints1 sums, Bytes4 w, Acts x) {
   return {vmmlaq_s32(sums.a, x.v, vreinterpretq_s8_u8(w.a)),
@@ -44,15 +52,8 @@ EDGELM_INLINE Ints1 mmla(Ints1 sums, Bytes4 w, Acts x) {
 EDGELM_INLINE IntPairs mmla(IntPairs sums, Bytes8 w, Acts x) {
   return {mmla(sums.a, w.a, x), mmla(sums.b, w.b, x)};
 }
-// From memory, for copying a register takes a port that multiplies.
-alignas(16) constexpr int32_t kFloatStarts[4] = {kFloatStartBits, kFloatStartBits, kFloatStartBits,
-                                                 kFloatStartBits};
-EDGELM_INLINE IntPairs start_pairs() {
-  IntPairs out;
-  __asm__ volatile("ldr %q0, %4\n\tldr %q1, %4\n\tldr %q2, %4\n\tldr %q3, %4"
-                   : "=w"(out.a.a), "=w"(out.a.b), "=w"(out.b.a), "=w"(out.b.b)
-                   : "Q"(kFloatStarts));
-  return out;
+EDGELM_INLINE IntPairs mmla(Bytes8 w, Acts x) {
+  return {mmla(fresh_start(x.v, w.a.a), w.a, x), mmla(fresh_start(x.v, w.b.a), w.b, x)};
 }
 EDGELM_INLINE FloatPairs total(IntPairs x) { return {total(x.a), total(x.b)}; }
 

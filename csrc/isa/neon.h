@@ -71,7 +71,9 @@ EDGELM_INLINE int32_t store_start(const int8_t* q, int factor, uint8_t* start) {
 }
 
 EDGELM_INLINE Scaled scaled(Sums x, const ScaleLine& s) { return scaled_start(started(x), s); }
-EDGELM_INLINE Scaled add_scaled(Scaled sum, Sums x, const ScaleLine& s) {
+EDGELM_INLINE Scaled scaled(Sums x, const NearScale& s) { return scaled_start(started(x), s); }
+template <class Scale>
+EDGELM_INLINE Scaled add_scaled(Scaled sum, Sums x, const Scale& s) {
   return fma(total(x), s.scale, sum);
 }
 
@@ -95,7 +97,10 @@ EDGELM_INLINE ByteSums dot4(ByteSums sums, Bytes4 w, Acts x) {
 EDGELM_INLINE Floats1 total(ByteSums x) {
   return to_float(Ints1{vpaddq_s32(x.v[0], x.v[1]), vpaddq_s32(x.v[2], x.v[3])});
 }
-EDGELM_INLINE Scaled scaled(ByteSums x, const ScaleLine& s) { return mul(total(x), s.scale); }
+template <class Scale>
+EDGELM_INLINE Scaled scaled(ByteSums x, const Scale& s) {
+  return mul(total(x), s.scale);
+}
 
 }  // namespace
 }  // namespace edgelm

@@ -65,6 +65,10 @@ EDGELM_INLINE Bytes4 bits(Bytes4 x, int mask) {
   const uint8x16_t m = vdupq_n_u8(static_cast<uint8_t>(mask));
   return {vandq_u8(x.a, m), vandq_u8(x.b, m)};
 }
+template <int kShift>
+EDGELM_INLINE Bytes4 insert(Bytes4 x, Bytes4 y) {
+  return {vsriq_n_u8(x.a, y.a, kShift), vsriq_n_u8(x.b, y.b, kShift)};
+}
 EDGELM_INLINE Bytes4 subtract(Bytes4 x, int y) {
   const uint8x16_t v = vdupq_n_u8(static_cast<uint8_t>(y));
   return {vsubq_u8(x.a, v), vsubq_u8(x.b, v)};
@@ -81,6 +85,7 @@ EDGELM_INLINE Bytes4 lookup(const uint8_t (&table)[16], Bytes4 x) {
 // --- one byte a row --------------------------------------------------------------------------
 
 EDGELM_INLINE Bytes1 load_bytes1(const uint8_t* p) { return {vld1_u8(p)}; }
+EDGELM_INLINE void store(uint8_t* p, Bytes1 x) { vst1_u8(p, x.v); }
 EDGELM_INLINE Bytes1 operator|(Bytes1 x, Bytes1 y) { return {vorr_u8(x.v, y.v)}; }
 EDGELM_INLINE Bytes1 subtract(Bytes1 x, int y) {
   return {vsub_u8(x.v, vdup_n_u8(static_cast<uint8_t>(y)))};
@@ -91,6 +96,10 @@ EDGELM_INLINE Bytes1 bits(Bytes1 x, int mask) {
   if constexpr (kShift < 0) x = {vshl_n_u8(x.v, -kShift)};
   if (masks<kShift>(mask)) return x;
   return {vand_u8(x.v, vdup_n_u8(static_cast<uint8_t>(mask)))};
+}
+template <int kShift>
+EDGELM_INLINE Bytes1 insert(Bytes1 x, Bytes1 y) {
+  return {vsri_n_u8(x.v, y.v, kShift)};
 }
 // The low bytes of products with each row's y.
 EDGELM_INLINE Bytes4 mul(Bytes4 x, Bytes1 y) {
@@ -187,12 +196,22 @@ inline constexpr int32_t kFloatStartBits = 0x4b400000;
 inline constexpr float kFloatStart = 12582912.0f;
 
 // What an instruction is to overwrite, from memory each time: loads take none of the ports that
-// multiply, as copies of a register would.
-EDGELM_INLINE Floats1 fresh(const Floats1& x) {
+// multiply, as copies of a register would. `unlike` makes each time another for the compiler; ld1,
+// unlike ldr and ldp, is one operation for some cores.
+EDGELM_INLINE Floats1 fresh(const Floats1& x, int32x4_t unlike) {
   Floats1 out;
-  __asm__ volatile("ldr %q0, [%2]\n\tldr %q1, [%2, 16]"
-                   : "=&w"(out.a), "=w"(out.b)
-                   : "r"(&x), "m"(x));
+  __asm__("ld1 {%0.4s}, %2\n\tld1 {%1.4s}, %3"
+          : "=&w"(out.a), "=w"(out.b)
+          : "Q"(x.a), "Q"(x.b), "w"(unlike));
+  return out;
+}
+alignas(16) constexpr int32_t kFloatStarts[4] = {kFloatStartBits, kFloatStartBits, kFloatStartBits,
+                                                 kFloatStartBits};
+EDGELM_INLINE Ints1 fresh_start(int8x16_t unlike, uint8x16_t unlike_too) {
+  Ints1 out;
+  __asm__("ld1 {%0.4s}, %2\n\tld1 {%1.4s}, %2"
+          : "=&w"(out.a), "=w"(out.b)
+          : "Q"(kFloatStarts), "w"(unlike), "w"(unlike_too));
   return out;
 }
 EDGELM_INLINE Ints1 float_start() {
@@ -217,9 +236,33 @@ EDGELM_INLINE ScaleLine scale_line(Bytes1 x) {
 using Scaled = Floats1;
 EDGELM_INLINE Scaled scaled_start(Ints1 x, const ScaleLine& s) {
   Scaled out =
-      fma({vreinterpretq_f32_s32(x.a), vreinterpretq_f32_s32(x.b)}, s.scale, fresh(s.start));
-  pin(out);  // clang would keep x until much later
+      fma({vreinterpretq_f32_s32(x.a), vreinterpretq_f32_s32(x.b)}, s.scale, fresh(s.start, x.a));
+  // clang would keep x until much later
+  __asm__("" : "+w"(out.a), "+w"(out.b));
   return out;
+}
+
+// The same for few tokens, which use a line before it has been in memory.
+struct NearScale {
+  Floats1 scale, start;
+  EDGELM_INLINE operator ScaleLine() const { return {scale, start}; }
+};
+// x - kOffset, by way of the bits of 2^23 + x.
+template <int kOffset>
+EDGELM_INLINE Floats1 near_float(Bytes1 x) {
+  const uint16x8_t wide = vmovl_u8(x.v), high = vdupq_n_u16(0x4b00);
+  const float32x4_t offset = vdupq_n_f32(8388608.0f + kOffset);
+  return {vsubq_f32(vreinterpretq_f32_u16(vzip1q_u16(wide, high)), offset),
+          vsubq_f32(vreinterpretq_f32_u16(vzip2q_u16(wide, high)), offset)};
+}
+template <int kOffset>
+EDGELM_INLINE NearScale near_scale(Bytes1 x) {
+  static constexpr float kBack = -kFloatStart;
+  const Floats1 scale = near_float<kOffset>(x);
+  return {scale, mul(scale, broadcast_f32(&kBack))};
+}
+EDGELM_INLINE Scaled scaled_start(Ints1 x, const NearScale& s) {
+  return fma({vreinterpretq_f32_s32(x.a), vreinterpretq_f32_s32(x.b)}, s.scale, s.start);
 }
 
 // --- quantizing a line of activations --------------------------------------------------------

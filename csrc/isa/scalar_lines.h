@@ -34,6 +34,9 @@
 //   scaled(sums, s), add_scaled(x, sums, s) sums times scales, exact up to 2^24
 // Where weights are signed, of bytes, too: subtract(x, y), subtract_from(x, y), and
 //   mul(x, y)     the low bytes of products with a Bytes1
+//   insert<s>(x, y)              x's highest s bits, y's others below them
+//   near_float<o>(x)             x - o as floats, of unsigned bytes
+//   near_scale<o>(x)             a scale for scaled() that few tokens use, once it is made
 #include <cstddef>
 #include <cstdint>
 

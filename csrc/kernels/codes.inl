@@ -20,6 +20,14 @@ EDGELM_INLINE uint32_t bits(uint32_t x, int mask) {
   return (kShift > 0 ? x >> (kShift & 31) : x << (-kShift & 31)) & m;
 }
 
+// x's highest kShift bits, y's others below them: an instruction of ISAs whose weights are signed.
+template <int kShift, class Bytes>
+EDGELM_INLINE Bytes insert(Bytes x, Bytes y) {
+  constexpr int kLow = 0xff >> kShift;
+  return bits<0>(x, 0xff - kLow) | bits<kShift>(y, kLow);
+}
+inline constexpr bool kInserts = kByteOffset == 0;
+
 struct Bits2 {
   static constexpr int kLines = 2, kShift = 0;
   template <int g, class Line>
@@ -48,6 +56,8 @@ struct Bits3 {
       return bits<0>(line(half), 0x38);
     else if constexpr (g % 4 == 1)
       return bits<-3>(line(half), 0x38);
+    else if constexpr (kInserts)
+      return bits<0>(insert<3>(bits<1 + half>(line(2), 0xff >> (1 + half)), line(half)), 0x38);
     else
       return bits<3>(line(half), 0x18) | bits<1 + half>(line(2), 0x20);
   }
@@ -112,6 +122,8 @@ struct Bits6 {
     constexpr int at = g / 4 * 3;
     if constexpr (g % 4 < 3) {
       return bits<0>(line(at + g % 4), 0x3f);
+    } else if constexpr (kInserts) {
+      return insert<6>(insert<4>(bits<2>(line(at), 0x3f), line(at + 1)), line(at + 2));
     } else {
       return bits<2>(line(at), 0x30) | bits<4>(line(at + 1), 0x0c) | bits<6>(line(at + 2), 0x03);
     }
@@ -162,19 +174,40 @@ EDGELM_INLINE float half_at(const uint8_t* p, int column) {
   return to_float(h);
 }
 
-// 6-bit values, four a row to three bytes a row: two of low nibbles, one of high bits.
+// 4n 6-bit values a row, each four in three bytes. Where instructions insert bits, four lie n
+// apart: each of three has a byte's low bits, the fourth their high ones, and a byte's n * rows are
+// a run. Elsewhere four follow each other: two bytes of low nibbles, one of high bits.
 inline constexpr size_t kSixesBytes = 3 * kGroupRows;
-EDGELM_INLINE void pack_sixes(const int (&value)[4], int column, uint8_t* out) {
+template <int n>
+void pack_sixes(const int (&value)[4 * n], int column, uint8_t* out) {
   const auto byte = [](int x) { return static_cast<uint8_t>(x); };
-  out[column] = byte((value[0] & 15) | (value[1] & 15) << 4);
-  out[kGroupRows + column] = byte((value[2] & 15) | (value[3] & 15) << 4);
-  out[2 * kGroupRows + column] =
-      byte(value[0] >> 4 | value[1] >> 4 << 2 | value[2] >> 4 << 4 | value[3] >> 4 << 6);
+  for (int i = 0; i < n; ++i) {
+    const int* v = value + 4 * i;
+    if constexpr (kInserts) {
+      for (int j = 0; j < 3; ++j) {
+        out[(n * j + i) * kGroupRows + column] =
+            byte(value[n * j + i] | (value[3 * n + i] >> 2 * j & 3) << 6);
+      }
+    } else {
+      out[column] = byte((v[0] & 15) | (v[1] & 15) << 4);
+      out[kGroupRows + column] = byte((v[2] & 15) | (v[3] & 15) << 4);
+      out[2 * kGroupRows + column] =
+          byte(v[0] >> 4 | v[1] >> 4 << 2 | v[2] >> 4 << 4 | v[3] >> 4 << 6);
+      out += kSixesBytes;
+    }
+  }
 }
-EDGELM_INLINE int unpack_six(const uint8_t* in, int i, int column) {
-  const int low = in[kGroupRows * (i / 2) + column] >> (4 * (i % 2));
-  const int high = in[2 * kGroupRows + column] >> (2 * i);
-  return (low & 15) | (high & 3) << 4;
+template <int n>
+int unpack_six(const uint8_t* in, int i, int column) {
+  if constexpr (kInserts) {
+    const auto byte = [&](int j) { return in[(n * j + i % n) * kGroupRows + column]; };
+    return i < 3 * n ? byte(i / n) & 63 : byte(0) >> 6 | byte(1) >> 6 << 2 | byte(2) >> 6 << 4;
+  } else {
+    in += i / 4 * kSixesBytes;
+    const int low = in[kGroupRows * (i % 4 / 2) + column] >> (4 * (i % 2));
+    const int high = in[2 * kGroupRows + column] >> (2 * (i % 4));
+    return (low & 15) | (high & 3) << 4;
+  }
 }
 struct Sixes {
   Bytes1 value[4];
@@ -184,6 +217,40 @@ EDGELM_INLINE Sixes load_sixes(const uint8_t* in) {
                high = load_bytes1(in + 2 * kGroupRows);
   return {{bits<0>(a, 15) | bits<-4>(high, 0x30), bits<4>(a, 15) | bits<-2>(high, 0x30),
            bits<0>(b, 15) | bits<0>(high, 0x30), bits<4>(b, 15) | bits<2>(high, 0x30)}};
+}
+// The four from 4i on, of 4n.
+template <int n>
+EDGELM_INLINE Sixes sixes_at(const uint8_t* in, int i) {
+  if constexpr (kInserts) {
+    const auto byte = [&](int j) EDGELM_ALWAYS_INLINE { return load_bytes1(in + kGroupRows * j); };
+    const auto value = [&](int e) EDGELM_ALWAYS_INLINE {
+      if (e < 3 * n) return bits<0>(byte(e), 63);
+      const int f = e - 3 * n;
+      return insert<6>(insert<4>(bits<2>(byte(2 * n + f), 63), byte(n + f)), byte(f));
+    };
+    return {{value(4 * i), value(4 * i + 1), value(4 * i + 2), value(4 * i + 3)}};
+  } else {
+    return load_sixes(in + kSixesBytes * i);
+  }
+}
+// All of them, a line of bytes each, where they lie n apart.
+template <int n>
+EDGELM_INLINE void byte_sixes(const uint8_t* in, uint8_t* out) {
+  constexpr size_t kRun = n * kGroupRows;
+  const auto all = [&](auto load, size_t step) EDGELM_ALWAYS_INLINE {
+    for (size_t i = 0; i < kRun; i += step) {
+      const auto x = load(in + i), y = load(in + kRun + i), z = load(in + 2 * kRun + i);
+      store(out + i, bits<0>(x, 63));
+      store(out + kRun + i, bits<0>(y, 63));
+      store(out + 2 * kRun + i, bits<0>(z, 63));
+      store(out + 3 * kRun + i, insert<6>(insert<4>(bits<2>(z, 63), y), x));
+    }
+  };
+  if constexpr (kRun % kLineBytes == 0) {
+    all([](const uint8_t* p) EDGELM_ALWAYS_INLINE { return load_bytes(p); }, kLineBytes);
+  } else {
+    all([](const uint8_t* p) EDGELM_ALWAYS_INLINE { return load_bytes1(p); }, kGroupRows);
+  }
 }
 
 }  // namespace

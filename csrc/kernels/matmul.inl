@@ -26,6 +26,9 @@ namespace {
 
 constexpr int kNoStart = 99;   // in place of a shift for start<>(): sums start at zero
 constexpr int kFewTokens = 3;  // up to here memory is waited for
+// Groups that few tokens read in turns where a type allows it: ARM's cores count each instruction
+// of a fetch, and follow one stream by themselves.
+constexpr int kMostStreams = kByteOffset == 0 ? 1 : 4;
 // Are up to 48 or 64 tokens faster straight from records? Signed weights gain from panels, which
 // hold them without their offset.
 constexpr bool kFusedMany = kWide && kByteOffset > 0;
@@ -56,6 +59,10 @@ EDGELM_INLINE S first_dot4(Bytes4 w, Acts x) {
     return dot4<j>(w, x);
   }
 }
+
+// Is what T tokens compute pinned? With one, registers are enough for what compilers make of it.
+template <int T>
+constexpr bool kPins = kByteOffset > 0 || T > 1;
 
 // What comes into the cache while a record is read: the same part of a later record in each of n
 // groups. Memory serves four such streams up to a third faster than one.
@@ -241,13 +248,22 @@ void panel_tiles(const MatmulArgs& args, const Span& span) {
 template <class W>
 void fused_matmul(const MatmulArgs& args) {
   const int n_groups = (args.n_rows + kGroupRows - 1) / kGroupRows;
+  constexpr int kStreams = W::kStreams < kMostStreams ? W::kStreams : kMostStreams;
   int g = 0;
+  if constexpr (kMostStreams == 1) {
+    if (args.n_tokens <= kTile) {  // one tile, chosen once
+      for_tiles(args.n_tokens, [&](int t, auto size) EDGELM_ALWAYS_INLINE {
+        for (; g < n_groups; ++g) fused_tile<W, decltype(size)::value, 1>(args, g, t);
+      });
+      return;
+    }
+  }
   const auto turns = [&](int t, auto size) EDGELM_ALWAYS_INLINE {
     constexpr int T = decltype(size)::value;
-    if constexpr (T <= kFewTokens) fused_tile<W, T, W::kStreams>(args, g, t);
+    if constexpr (T <= kFewTokens) fused_tile<W, T, kStreams>(args, g, t);
   };
   if (args.n_tokens <= kFewTokens) {
-    for (; g + W::kStreams <= n_groups; g += W::kStreams) for_tiles(args.n_tokens, turns);
+    for (; g + kStreams <= n_groups; g += kStreams) for_tiles(args.n_tokens, turns);
   }
   for (; g < n_groups; ++g) {
     for_tiles(args.n_tokens, [&](int t, auto size) EDGELM_ALWAYS_INLINE {

@@ -56,7 +56,7 @@ EDGELM_INLINE void accumulate_i16(const Source& source, const uint8_t* act, size
   Ints1 sum[T];
   unroll<16>([&](auto j) EDGELM_ALWAYS_INLINE {
     Shorts2 w = source.template pairs<j.value>();
-    pin(w);
+    if constexpr (kPins<T>) pin(w);
     unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
       const Quad x = broadcast4(act + t.value * stride + 4 * j.value);
       if constexpr (j.value == 0) {
@@ -64,7 +64,7 @@ EDGELM_INLINE void accumulate_i16(const Source& source, const uint8_t* act, size
       } else {
         sum[t.value] = dot2(sum[t.value], w, x);
       }
-      pin(sum[t.value]);
+      if constexpr (kPins<T>) pin(sum[t.value]);
     });
   });
   const Floats1 d = source.scale();

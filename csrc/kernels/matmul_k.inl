@@ -17,13 +17,58 @@
 namespace edgelm {
 namespace {
 
-// One record's scales, ready for use: those of sub-blocks as they multiply sums, minimums times
-// dmin.
+// Are minimums multiplied by dmin once for a record, after they are summed?
+constexpr bool kLateMins = kByteOffset == 0;
+
+// One record's scales, ready for use: those of sub-blocks as they multiply sums; minimums times
+// dmin or, if that is late, dmin behind them.
 template <int kScales, int kMins>
 struct alignas(64) KScales {
   ScaleLine scale[kScales > 0 ? kScales : 1];
-  Floats1 min[kMins > 0 ? kMins : 1];
+  Floats1 min[kMins > 0 ? kMins + kLateMins : 1];
   Floats1 d;
+  EDGELM_INLINE const ScaleLine& at(int i) const { return scale[i]; }
+  EDGELM_INLINE const Floats1& min_at(int i) const { return min[i]; }
+  EDGELM_INLINE const Floats1& dmin() const { return min[kMins]; }
+};
+
+// Those of a record that few tokens read, where weights are signed: bytes, each made a float where
+// it is used.
+template <class F>
+struct NearScales {
+  static constexpr int kScales = 256 / F::kSub;
+  const uint8_t* in;
+  Floats1 d;
+  alignas(16) uint8_t bytes[(kScales + F::kMins) * kGroupRows];  // scales, then minimums
+  EDGELM_INLINE void load(const uint8_t* record_scales) {
+    in = record_scales;
+    d = F::factor(in);
+    F::byte_scales(in, bytes);
+  }
+  EDGELM_INLINE Bytes1 byte(int i) const { return load_bytes1(bytes + kGroupRows * i); }
+  EDGELM_INLINE auto at(int i) const { return near_scale<F::kScaleOffset>(byte(i)); }
+  EDGELM_INLINE Floats1 min_at(int i) const { return near_float<0>(byte(kScales + i)); }
+  EDGELM_INLINE Floats1 dmin() const { return load_f16(in + F::kDmin); }
+  // As a panel holds them.
+  template <int n>
+  EDGELM_INLINE void expand(KScales<n, F::kMins>& s) const {
+    for (int i = 0; i < n; ++i) s.scale[i] = at(i);
+    for (int i = 0; i < F::kMins; ++i) s.min[i] = min_at(i);
+    if constexpr (F::kMins > 0) s.min[F::kMins] = dmin();
+    if constexpr (n > 0) {
+      s.d = d;
+    } else {
+      s.d = F::folded_factor(in);
+    }
+  }
+};
+template <class F, bool kNear>
+struct RecordScales {
+  using Type = typename F::Scales;
+};
+template <class F>
+struct RecordScales<F, true> {
+  using Type = NearScales<F>;
 };
 
 template <bool kFolded, class F>
@@ -53,9 +98,13 @@ struct PackedK : KLines<F> {
   static constexpr bool kCentred = false, kFolded = false;
   static constexpr size_t kBytes = F::kBytes;
   Later later;
-  typename F::Scales scales;
+  typename RecordScales<F, kByteOffset == 0>::Type scales;
   EDGELM_INLINE PackedK(const uint8_t* record, Later next) : KLines<F>{record}, later(next) {
-    F::expand_scales(record + F::kCodeBytes, scales);
+    if constexpr (kByteOffset == 0) {
+      scales.load(record + F::kCodeBytes);
+    } else {
+      F::expand_scales(record + F::kCodeBytes, scales);
+    }
   }
   // Fetches the part of a later record that lies where sub-block b of this one does.
   EDGELM_INLINE void fetch(int b) const { later.fetch(b * (kBytes / 8), kBytes / 8); }
@@ -103,6 +152,9 @@ struct KCodes {
 //   kMins      minimums of a record
 //   kBytes = kCodeBytes + bytes of scales; kFusedTokens
 //   Scales, pack_scales(blocks, out), expand_scales(in, scales), decode(code, scales, column, out)
+//   where weights are signed: byte_scales(in, out), bytes of which kScaleOffset is to be taken,
+//   then minimums; factor(in), d as the codes need it; if kFolds, centred(codes) and
+//   folded_factor(in)
 template <class F>
 struct KWeight {
   using Block = typename F::Block;
@@ -140,17 +192,25 @@ struct KWeight {
     panel += sizeof scales;
     const KLines<F> lines{record};
     if constexpr (Expanded::kFolded) {
-      Bytes1 factor[256 / F::kSub];
-      F::expand_folded(record + F::kCodeBytes, factor, scales);
+      NearScales<F> near;
+      near.load(record + F::kCodeBytes);
+      near.expand(scales);
       for (int b = 0; b < 8; ++b) {
         unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
           const auto w = F::centred(lines.template group<g.value>(b));
+          const int part = 32 / F::kSub * b + 4 * g.value / F::kSub;
           store(panel + kLineBytes * (8 * b + g.value),
-                mul(w, factor[32 / F::kSub * b + 4 * g.value / F::kSub]));
+                mul(w, subtract(near.byte(part), F::kScaleOffset)));
         });
       }
     } else {
-      F::expand_scales(record + F::kCodeBytes, scales);
+      if constexpr (Expanded::kCentred) {
+        NearScales<F> near;
+        near.load(record + F::kCodeBytes);
+        near.expand(scales);
+      } else {
+        F::expand_scales(record + F::kCodeBytes, scales);
+      }
       for (int b = 0; b < 8; ++b) {
         unroll<8>([&](auto g) EDGELM_ALWAYS_INLINE {
           auto w = lines.template group<g.value>(b);
@@ -175,6 +235,20 @@ struct KWeight {
     using S = typename SumsOf<F::kWholeBytes>::Type;
     Floats1 sum[T];
     unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { sum[t.value] = zero_f32(); });
+    [[maybe_unused]] Floats1 less[T];  // minimums times sums of q
+    [[maybe_unused]] const auto take_min = [&](int i) EDGELM_ALWAYS_INLINE {
+      Floats1 m = source.scales.min_at(i);
+      if constexpr (kPins<T>) pin(m);
+      unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
+        const Act& x = a(t.value, i * F::kSub / 32);
+        less[t.value] = fma(m, broadcast_f32(x.sum + i % (32 / F::kSub)), less[t.value]);
+      });
+    };
+    if constexpr (kLateMins) {
+      unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { less[t.value] = zero_f32(); });
+    }
+    // Beside the products where registers are enough for both.
+    constexpr bool kMinsBeside = kLateMins && T == 1;
     for (int b = 0; b < 8; ++b) {
       source.fetch(b);
       S chain[T];
@@ -187,7 +261,7 @@ struct KWeight {
         unroll<4>([&](auto j) EDGELM_ALWAYS_INLINE {
           constexpr int kGroup = 4 * half.value + j.value, kPart = 4 * kGroup / kSub;
           Bytes4 w = source.template group<kGroup>(b);
-          pin(w);
+          if constexpr (kPins<T>) pin(w);
           unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
             if constexpr (kGroup % kChain > 0) {
               chain[t.value] = dot4<j.value>(chain[t.value], w, x[t.value]);
@@ -197,13 +271,14 @@ struct KWeight {
             } else {
               chain[t.value] = first_dot4<S, j.value>(w, x[t.value]);
             }
-            pin(chain[t.value]);
+            if constexpr (kPins<T>) pin(chain[t.value]);
           });
           if constexpr (!Source::kFolded && kGroup % kChain == kChain - 1) {
-            const ScaleLine& s = source.scales.scale[32 / kSub * b + kPart];
+            const auto& s = source.scales.at(32 / kSub * b + kPart);
             unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
               if constexpr (kGroup < kChain) {
                 part[t.value] = scaled(chain[t.value], s);
+                if constexpr (kByteOffset == 0 && kSub == 16 && T > 1) pin(part[t.value]);
               } else {
                 part[t.value] = add_scaled(part[t.value], chain[t.value], s);
               }
@@ -219,16 +294,28 @@ struct KWeight {
           sum[t.value] = fma(to_float(part[t.value]), d, sum[t.value]);
         }
       });
+      if constexpr (kMinsBeside)
+        unroll<F::kMins / 8>([&](auto i)
+                                 EDGELM_ALWAYS_INLINE { take_min(F::kMins / 8 * b + i.value); });
     }
     const Floats1 d = source.scales.d;
     unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE { c[t.value] = fma(sum[t.value], d, c[t.value]); });
-    for (int b = 0; b < F::kMins; ++b) {
-      Floats1 m = source.scales.min[b];
-      pin(m);
-      unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
-        const Act& x = a(t.value, b * F::kSub / 32);
-        c[t.value] = fnma(m, broadcast_f32(x.sum + b % (32 / F::kSub)), c[t.value]);
-      });
+    if constexpr (!kLateMins) {
+      for (int b = 0; b < F::kMins; ++b) {
+        Floats1 m = source.scales.min[b];
+        pin(m);
+        unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
+          const Act& x = a(t.value, b * F::kSub / 32);
+          c[t.value] = fnma(m, broadcast_f32(x.sum + b % (32 / F::kSub)), c[t.value]);
+        });
+      }
+    } else if constexpr (F::kMins > 0) {
+      if constexpr (!kMinsBeside) {
+        for (int i = 0; i < F::kMins; ++i) take_min(i);
+      }
+      const Floats1 dmin = source.scales.dmin();
+      unroll<T>([&](auto t)
+                    EDGELM_ALWAYS_INLINE { c[t.value] = fnma(less[t.value], dmin, c[t.value]); });
     }
   }
 };

@@ -25,10 +25,7 @@ struct alignas(16) ActPair {
 template <int kParts>
 EDGELM_INLINE void interleave(const ActI8<kParts>& x, const ActI8<kParts>& y,
                               ActPair<kParts>& out) {
-  for (int i = 0; i < 4; ++i) {
-    __builtin_memcpy(out.q[i], x.q + 8 * i, 8);
-    __builtin_memcpy(out.q[i] + 8, y.q + 8 * i, 8);
-  }
+  for (int i = 0; i < 4; i += 2) zip8(x.q + 8 * i, y.q + 8 * i, out.q[i], out.q[i + 1]);
   const auto twice = [](float a, float b, float* to) EDGELM_ALWAYS_INLINE {
     to[0] = to[1] = a;
     to[2] = to[3] = b;
@@ -59,11 +56,11 @@ struct Matrix<U8Weight<F>> {
   template <int P>
   EDGELM_INLINE void accumulate(const ActPair<kParts>* (&x)[P], FloatPairs (&c)[P]) const {
     IntPairs sums[P];
-    unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE { sums[p.value] = start_pairs(); });
     unroll<4>([&](auto i) EDGELM_ALWAYS_INLINE {
       const Bytes8 w = load_bytes8(code + 2 * kLineBytes * i.value);
       unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE {
-        sums[p.value] = mmla(sums[p.value], w, load_acts(x[p.value]->q[i.value]));
+        const Acts q = load_acts(x[p.value]->q[i.value]);
+        sums[p.value] = i.value == 0 ? mmla(w, q) : mmla(sums[p.value], w, q);
         pin(sums[p.value]);
       });
     });
@@ -81,7 +78,7 @@ struct Matrix<KWeight<F>> {
   static constexpr bool kFolded = KWeight<F>::Expanded::kFolded;
   static constexpr int kSub = kFolded ? 32 : F::kSub, kScales = kFolded ? 0 : 256 / kSub;
   ScalePairs scale[kScales > 0 ? kScales : 1];
-  FloatPairs d, min[F::kMins > 0 ? F::kMins : 1];
+  FloatPairs d, dmin, min[F::kMins > 0 ? F::kMins : 1];
   uint8_t code[64 * kLineBytes];
 
   template <class Expanded>
@@ -95,6 +92,7 @@ struct Matrix<KWeight<F>> {
     for (int i = 0; i < kScales; ++i) scale[i] = join(from.scales.scale[i]);
     for (int i = 0; i < F::kMins; ++i) min[i] = join(from.scales.min[i], from.scales.min[i]);
     d = join(from.scales.d, from.scales.d);
+    if constexpr (F::kMins > 0) dmin = join(from.scales.dmin(), from.scales.dmin());
   }
   template <int P>
   EDGELM_INLINE void accumulate(const ActPair<kParts>* (&x)[P], FloatPairs (&c)[P]) const {
@@ -108,8 +106,8 @@ struct Matrix<KWeight<F>> {
         constexpr int kPart = i.value / kChain;
         const Bytes8 w = load_bytes8(code + kLineBytes * (8 * b + 2 * i.value));
         unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE {
-          if constexpr (i.value % kChain == 0) chain[p.value] = start_pairs();
-          chain[p.value] = mmla(chain[p.value], w, load_acts(x[p.value][b].q[i.value]));
+          const Acts q = load_acts(x[p.value][b].q[i.value]);
+          chain[p.value] = i.value % kChain == 0 ? mmla(w, q) : mmla(chain[p.value], w, q);
           pin(chain[p.value]);
         });
         if constexpr (!kFolded && i.value % kChain == kChain - 1) {
@@ -117,6 +115,7 @@ struct Matrix<KWeight<F>> {
           unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE {
             if constexpr (kPart == 0) {
               part[p.value] = scaled(chain[p.value], s);
+              if constexpr (kSub == 16) pin(part[p.value]);
             } else {
               part[p.value] = add_scaled(part[p.value], chain[p.value], s);
             }
@@ -129,11 +128,17 @@ struct Matrix<KWeight<F>> {
       });
     }
     unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE { c[p.value] = fma(sum[p.value], d, c[p.value]); });
-    for (int i = 0; i < F::kMins; ++i) {
-      unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE {
-        const float* q = x[p.value][i / kParts].sum[i % kParts];
-        c[p.value] = fnma(min[i], load_pairs(q), c[p.value]);
-      });
+    if constexpr (F::kMins > 0) {
+      FloatPairs less[P];
+      unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE { less[p.value] = zero_pairs(); });
+      for (int i = 0; i < F::kMins; ++i) {
+        unroll<P>([&](auto p) EDGELM_ALWAYS_INLINE {
+          const float* q = x[p.value][i / kParts].sum[i % kParts];
+          less[p.value] = fma(min[i], load_pairs(q), less[p.value]);
+        });
+      }
+      unroll<P>([&](auto p)
+                    EDGELM_ALWAYS_INLINE { c[p.value] = fnma(less[p.value], dmin, c[p.value]); });
     }
   }
 };

@@ -68,7 +68,7 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
     unroll<4>([&](auto j) EDGELM_ALWAYS_INLINE {
       constexpr int kGroup = 4 * half.value + j.value;
       Bytes4 w = source.template group<kGroup>();
-      pin(w);
+      if constexpr (kPins<T>) pin(w);
       unroll<T>([&](auto t) EDGELM_ALWAYS_INLINE {
         if constexpr (kGroup > 0) {
           sums[t.value] = dot4<j.value>(sums[t.value], w, x[t.value]);
@@ -77,7 +77,7 @@ EDGELM_INLINE void accumulate_u8(const Source& source, const uint8_t* act, size_
         } else {
           sums[t.value] = first_dot4<S, j.value>(w, x[t.value]);
         }
-        pin(sums[t.value]);
+        if constexpr (kPins<T>) pin(sums[t.value]);
       });
     });
   });

@@ -30,6 +30,9 @@ class Shape:
 
 
 MANY = Shape("many tokens", 16, 512, 16, 32)
+# Where ours pairs activations once for all rows of a call, mostly 64 (plan/ops/linear.cc);
+# llama.cpp's kernels get theirs prepared.
+_PAIRED = Shape("many tokens", 64, 512, 16, 32)
 FEW = Shape("4 tokens", 64, 512, 0, 4)
 SIXTEEN = Shape("16 tokens", 16, 512, 0, 16)
 ONE = Shape("one token", 64, 512, 0, 1)
@@ -67,6 +70,8 @@ class Tier:
     def ours(self, quant: str, shape: Shape, core: Core, form: str = "") -> Rate:
         """Our matmul's, in the form that it picks itself; the panel's for many tokens."""
         form = form or ("panel" if shape is MANY else "auto")
+        if shape is MANY and self.name == "i8mm":
+            shape = _PAIRED
         return self._rate(self._ours, form, (quant, form), shape, core)
 
     def llama(self, quant: str, shape: Shape, core: Core) -> Rate | None:

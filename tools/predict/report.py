@@ -60,7 +60,11 @@ what the tier's widest multiply-add, SMLAL, SDOT or SMMLA, could do there) / lla
 - llama.cpp's figure is that of the kernel that it picks on such a machine or, where that is faster,
   of its plain one, in builds with SVE and without; by the same compiler as ours, at -O3.
 - *Many tokens* is what the 17th to 32nd token cost: unpacking for many tokens, done once, is left
-  out. Other rows are whole calls. Inputs are 512 wide.
+  out. Other rows are whole calls. Inputs are 512 wide. i8mm pairs activations once for a call's
+  rows: for 64, as the engine mostly hands out; llama.cpp's kernels get theirs prepared.
+- To make it again: `.venv/bin/python tools/predict --write docs/predicted_speed.md --json
+  python/edgelm/bench/predicted.json`, with `--compiler clang` in half the time. What was
+  simulated before is kept below ~/.cache/edgelm.
 
 How far to trust it: every load hits the first-level cache, every branch is foreseen. LLVM 19 has no
 model of most phones' cores: Cortex-A57's stands for A72, Neoverse N1's for A76 and A78, V1's for
@@ -70,9 +74,18 @@ prediction, for both engines. Of in-order cores (A53, A55, A510) believe the rat
 """
 
 
+WHY = """
+What bounds them: a float scale for every 32 activations costs 2 vector operations (to multiply the
+weights' scale, then the activations') beside 4 SMMLA or 8 SDOT. On a core with two vector pipes
+that leaves 67 % of SMMLA's peak, so Q3_K cannot reach 80 %; Q4_K's minimums leave 57 %, Q6_K's
+scales for every 16 weights 50 %. One token is bound by decoding: a load of a vector is two
+operations of four a cycle on the N1 model.
+"""
+
+
 def markdown(found: dict[str, list[Prediction]]) -> str:
     """The whole document, of predictions by compiler."""
-    text = HEAD
+    text = f"{HEAD}\nBoth engines compiled by: {'; '.join(found)}.\n"
     for compiler, predictions in found.items():
         text += f"\n## {compiler}\n"
         for tier in TIERS:
@@ -90,7 +103,7 @@ def markdown(found: dict[str, list[Prediction]]) -> str:
                 [p for p in predictions if p.tier == tier], f"{tier}, {shape.name}", shape
             )
     text += f"\n## Goals, {first}\n\n" + "".join(f"- {line}\n" for line in bars(predictions))
-    return text
+    return text + WHY
 
 
 def _table(predictions: list[Prediction], title: str, shape: Shape) -> str:

@@ -162,7 +162,7 @@ struct Iq4Xs {
     EDGELM_INLINE Packed(const uint8_t* record, Later next) : p(record), later(next) {
       const Floats1 d = load_f16(record + kD);
       for (int i = 0; i < 2; ++i) {
-        const Sixes six = load_sixes(record + kScales + kSixesBytes * i);
+        const Sixes six = sixes_at<2>(record + kScales, i);
         for (int j = 0; j < 4; ++j) {
           store(scales[4 * i + j], mul(d, to_float(widen(subtract(six.value[j], 32)))));
         }
@@ -190,9 +190,9 @@ struct Iq4Xs {
       pack_codes<Bits4>(code[0], 32, record + 4 * kLineBytes * b);
     }
     for (int c = 0; c < kGroupRows; ++c) {
-      const auto six = [&](int b) { return edgelm::scale(rows[c], b) + 32; };
-      pack_sixes({six(0), six(1), six(2), six(3)}, c, scales);
-      pack_sixes({six(4), six(5), six(6), six(7)}, c, scales + kSixesBytes);
+      int six[8];
+      for (int b = 0; b < 8; ++b) six[b] = edgelm::scale(rows[c], b) + 32;
+      pack_sixes<2>(six, c, scales);
       __builtin_memcpy(scales + kD - kScales + 2 * c, &rows[c].d, 2);
     }
   }
@@ -200,7 +200,7 @@ struct Iq4Xs {
     const uint8_t* scales = record + kScales;
     const float d = half_at(record + kD, column);
     for (int b = 0; b < 8; ++b) {
-      const int scale = unpack_six(scales + kSixesBytes * (b / 4), b % 4, column) - 32;
+      const int scale = unpack_six<2>(scales, b, column) - 32;
       unpack_iq4(record + 4 * kLineBytes * b, column, d * static_cast<float>(scale), out + 32 * b);
     }
   }

@@ -8,7 +8,8 @@ namespace {
 // w = d * scale * (code - 32), a signed 8-bit scale each 16 weights.
 // Record: code lines, 16 lines of scales, f16 d.
 struct Q6K : KCodes<q6_k, Bits6> {
-  static constexpr int kSub = 16, kChain = 4, kOffset = 32, kStart = 0, kMins = 0;
+  static constexpr int kSub = 16, kChain = 4, kOffset = 32, kStart = 0, kMins = 0,
+                       kScaleOffset = 128;
   static constexpr int kFusedTokens = kFusedMany ? 48 : 7, kStreams = 4;
   static constexpr size_t kD = 16 * kGroupRows, kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<16, kMins>;
@@ -26,6 +27,12 @@ struct Q6K : KCodes<q6_k, Bits6> {
     }
     s.d = load_f16(in + kD);
   }
+  template <class Lines = Bytes4>
+  static EDGELM_INLINE void byte_scales(const uint8_t* in, uint8_t* out) {
+    for (size_t i = 0; i < kD; i += kLineBytes)
+      store(out + i, subtract(Lines(load_bytes(in + i)), 128));
+  }
+  static EDGELM_INLINE Floats1 factor(const uint8_t* in) { return load_f16(in + kD); }
   static void decode(const uint8_t* code, const uint8_t* in, int column, float* out) {
     const float d = half_at(in + kD, column);
     for (int i = 0; i < 256; ++i) {

@@ -32,12 +32,12 @@ struct Iq4Nl : Affine<iq4_nl, Bits4, 0, kByteStart, false> {
   }
 };
 
-// w = d * (scale - 32) * level[code], a 6-bit scale each 32 weights. Record: lines of nibbles, 2
+// w = d * (scale - 32) * level[code], a 6-bit scale each 32 weights. Record: lines of nibbles,
 // sixes of scales, f16 d.
 struct Iq4Xs : KCodes<iq4_xs, Bits4> {
   [[maybe_unused]] static constexpr bool kWholeBytes = true;
   [[maybe_unused]] static constexpr int kSub = 32, kChain = 8, kOffset = 0, kStart = kByteStart,
-                                        kMins = 0;
+                                        kMins = 0, kScaleOffset = 32;
   [[maybe_unused]] static constexpr int kFusedTokens = 64, kStreams = 1;
   [[maybe_unused]] static constexpr size_t kD = 2 * kSixesBytes,
                                            kBytes = kCodeBytes + kD + 2 * kGroupRows;
@@ -54,10 +54,9 @@ struct Iq4Xs : KCodes<iq4_xs, Bits4> {
   }
   static void pack_scales(const Block (&rows)[kGroupRows], uint8_t* out) {
     for (int c = 0; c < kGroupRows; ++c) {
-      const auto six = [&](int b) { return scale(rows[c], b) + 32; };
-      for (int b = 0; b < 8; b += 4) {
-        pack_sixes({six(b), six(b + 1), six(b + 2), six(b + 3)}, c, out + b / 4 * kSixesBytes);
-      }
+      int six[8];
+      for (int b = 0; b < 8; ++b) six[b] = scale(rows[c], b) + 32;
+      pack_sixes<2>(six, c, out);
       __builtin_memcpy(out + kD + 2 * c, &rows[c].d, 2);
     }
   }
@@ -68,10 +67,15 @@ struct Iq4Xs : KCodes<iq4_xs, Bits4> {
     }
     s.d = load_f16(in + kD);
   }
+  template <class Lines = Bytes4>
+  static EDGELM_INLINE void byte_scales(const uint8_t* in, uint8_t* out) {
+    byte_sixes<2>(in, out);
+  }
+  static EDGELM_INLINE Floats1 factor(const uint8_t* in) { return load_f16(in + kD); }
   static void decode(const uint8_t* code, const uint8_t* in, int column, float* out) {
     const float d = half_at(in + kD, column);
     for (int b = 0; b < 8; ++b) {
-      const int six = unpack_six(in + kSixesBytes * (b / 4), b % 4, column);
+      const int six = unpack_six<2>(in, b, column);
       const float s = d * static_cast<float>(six - 32);
       for (int i = 32 * b; i < 32 * b + 32; ++i) {
         out[i] = s * static_cast<float>(kIq4Levels[code[i]]);
