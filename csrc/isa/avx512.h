@@ -3,7 +3,7 @@
 // The intrinsics, without g++ 12's complaint of what its own header leaves undefined; or, where
 // SIMDe stands in for them, their names.
 #ifdef EDGELM_SIMDE
-#include "simde_avx512.h"
+#include EDGELM_SIMDE
 #define EDGELM_ZMM "+m"
 #else
 #if defined(__GNUC__) && !defined(__clang__)
