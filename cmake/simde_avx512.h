@@ -88,6 +88,7 @@ EDGELM_CALL int32_t reduce_max_epi32(__m512i x) {
 
 }  // namespace edgelm::by_simde
 
+#undef _mm512_cmplt_epi32_mask
 #undef _mm512_cvtps_ph
 #undef _mm512_srai_epi32
 #define _mm512_cmplt_epi32_mask(a, b) _mm512_cmpgt_epi32_mask(b, a)
