@@ -33,10 +33,10 @@ struct Quad {
 inline constexpr int kGroupRows = 16, kLineBytes = 64, kTile = 8, kByteOffset = 128;
 inline constexpr bool kWide = true, kByteSums = true;
 
-EDGELM_INLINE void pin(Bytes4& x) { __asm__ volatile("" : "+v"(x.v)); }
-EDGELM_INLINE void pin(Shorts2& x) { __asm__ volatile("" : "+v"(x.v)); }
-EDGELM_INLINE void pin(Ints1& x) { __asm__ volatile("" : "+v"(x.v)); }
-EDGELM_INLINE void pin(Floats1& x) { __asm__ volatile("" : "+v"(x.v)); }
+EDGELM_INLINE void pin(Bytes4& x) { __asm__ volatile("" : EDGELM_ZMM(x.v)); }
+EDGELM_INLINE void pin(Shorts2& x) { __asm__ volatile("" : EDGELM_ZMM(x.v)); }
+EDGELM_INLINE void pin(Ints1& x) { __asm__ volatile("" : EDGELM_ZMM(x.v)); }
+EDGELM_INLINE void pin(Floats1& x) { __asm__ volatile("" : EDGELM_ZMM(x.v)); }
 
 EDGELM_INLINE void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);

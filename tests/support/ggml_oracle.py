@@ -1,12 +1,12 @@
 """llama.cpp's own block code, called through the shared object of the xllamacpp package."""
 
 import ctypes
+import importlib.util
 from functools import cache
 from pathlib import Path
 
 import gguf
 import numpy as np
-import xllamacpp
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -19,11 +19,18 @@ _ACTS = {
 }
 
 
+def library_path() -> Path:
+    """llama.cpp inside the package, which a Python that has no wheel of it cannot import."""
+    package = importlib.util.find_spec("xllamacpp")
+    assert package is not None, "the tests need xllamacpp: make .venv/with-test"
+    (path,) = Path(str(package.origin)).parent.glob("xllamacpp*.so")
+    return path
+
+
 @cache
 def ggml() -> ctypes.CDLL:
-    """The library that `import xllamacpp` has loaded, its CPU tables initialised."""
-    (path,) = Path(xllamacpp.__file__).parent.glob("xllamacpp*.so")
-    library = ctypes.CDLL(str(path))
+    """The library, its CPU tables initialised."""
+    library = ctypes.CDLL(str(library_path()))
     library.ggml_cpu_init()
     return library
 

@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-import xllamacpp
+from ggml_oracle import library_path
 
 _LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _silent = _LOG(lambda *_: None)
@@ -21,8 +21,7 @@ class _Params(ctypes.Structure):
 
 @cache
 def _library() -> ctypes.CDLL:
-    (path,) = Path(xllamacpp.__file__).parent.glob("*.so")
-    api = ctypes.CDLL(str(path))
+    api = ctypes.CDLL(str(library_path()))
     api.llama_log_set(_silent, None)
     api.llama_backend_init()
     pointer, integer, flag = ctypes.c_void_p, ctypes.c_int32, ctypes.c_bool
