@@ -267,7 +267,7 @@ def llama_cpp_keys() -> set[str]:
 def edgelm_keys() -> set[str]:
     """Every string of the modules that read metadata, and what the tokenizer puts together."""
     package = Path(edgelm.__file__).parent
-    names = ["meta.py", "gguf.py", "tokenizer.py", "chat/template.py"]
+    names = ["metadata.py", "meta.py", "gguf.py", "tokenizer.py", "chat/template.py"]
     keys = {f"tokenizer.ggml.{kind}_token_id" for kind in ("fim_pad", "fim_rep", "fim_sep")}
     for path in [*(package / name for name in names), *(package / "arch").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
