@@ -77,11 +77,15 @@ bool holds(const KvCache& cache, int32_t handle, int layer, int begin, int end, 
 
 const auto kSystemPage = static_cast<size_t>(edgelm::os::page_bytes());
 
-// Whole pages of the system, which may have 4, 16 or 64 KiB.
+// Of 64 tokens' keys and values.
+size_t tile_bytes(int layers, int heads) {
+  return static_cast<size_t>(layers) * 2 * static_cast<size_t>(heads) *
+         edgelm::kv_tile_bytes(KvType::kF16, kHeadWidth);
+}
+
+// In whole pages of the system, which may have 4, 16 or 64 KiB.
 size_t page_bytes(int layers, int heads) {
-  const size_t bytes = static_cast<size_t>(layers) * 2 * static_cast<size_t>(heads) *
-                       edgelm::kv_tile_bytes(KvType::kF16, kHeadWidth);
-  return (bytes + kSystemPage - 1) / kSystemPage * kSystemPage;
+  return (tile_bytes(layers, heads) + kSystemPage - 1) / kSystemPage * kSystemPage;
 }
 const size_t kWhole = page_bytes(2, 2);   // of the pool without a window
 const size_t kWindow = page_bytes(1, 1);  // of the pool with one
@@ -214,7 +218,8 @@ TEST(kv_cache_goes_back_to_marks_that_prompts_leave) {
   goes_back(840, 832);
   goes_back(800, 704);
   goes_back(703, 0);
-  EXPECT(cache.committed_bytes() <= state_bytes(cache.states(), cache.type(), 1300));
+  // 1,300 tokens, and the window's 3 pages four times, and one.
+  EXPECT(cache.committed_bytes() <= 21 * kWhole + (4 * 3 + 1) * kWindow);
   EXPECT(holds(cache, a, 2, 1300 - 128, 1300, 6)) << "as it was";
   const int32_t b = cache.fork(a);
   cache.drop(a);
@@ -347,7 +352,7 @@ TEST(kv_cache_fixed_states_are_as_before_without_commit) {
   cache.drop(b);
   EXPECT(cache.committed_bytes() == 0);
   EXPECT(edgelm::state_bytes(cache.states(), KvType::kF16, 1) ==
-         edgelm::state_bytes(cache.states(), KvType::kF16, 0) + page_bytes(1, 1));
+         edgelm::state_bytes(cache.states(), KvType::kF16, 0) + tile_bytes(1, 1));
   EXPECT(edgelm::state_bytes(cache.states(), KvType::kF16, 0) == 2 * 128);
 }
 
