@@ -32,6 +32,10 @@ struct alignas(64) KScales {
   EDGELM_INLINE const Floats1& dmin() const { return min[kMins]; }
 };
 
+// Where weights are unsigned there is no other: clang wants to know that the name is a template's.
+template <int kOffset>
+void near_scale();
+
 // Those of a record that few tokens read, where weights are signed: bytes, each made a float where
 // it is used.
 template <class F>

@@ -9,7 +9,8 @@ namespace {
 // sums start at those of an offset of 32; d takes the 8 back. Record: code lines, sixes of
 // scales, f16 d.
 struct Q3K : KCodes<q3_k, Bits3> {
-  static constexpr int kSub = 16, kChain = 4, kOffset = 4, kStart = 0, kMins = 0, kScaleOffset = 32;
+  static constexpr int kSub = 16, kChain = 4, kOffset = 4, kStart = 0, kMins = 0;
+  [[maybe_unused]] static constexpr int kScaleOffset = 32;
   static constexpr int kFusedTokens = kFusedMany ? 48 : 6, kStreams = 4;
   static constexpr size_t kD = 4 * kSixesBytes, kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<16, kMins>;
@@ -61,8 +62,8 @@ struct Q3K : KCodes<q3_k, Bits3> {
 // w = d * scale * code - dmin * min, a 4-bit scale and minimum each 16 weights.
 // Record: code lines, 16 lines of scales and minimums, f16 d, f16 dmin.
 struct Q2K : KCodes<q2_k, Bits2> {
-  static constexpr int kSub = 16, kChain = 4, kOffset = 0, kStart = kNoStart, kMins = 16,
-                       kScaleOffset = 0;
+  static constexpr int kSub = 16, kChain = 4, kOffset = 0, kStart = kNoStart, kMins = 16;
+  [[maybe_unused]] static constexpr int kScaleOffset = 0;
   static constexpr int kFusedTokens = kFusedMany ? 48 : 8, kStreams = 4;
   static constexpr size_t kD = 16 * kGroupRows, kDmin = kD + 2 * kGroupRows;
   static constexpr size_t kBytes = kCodeBytes + kDmin + 2 * kGroupRows;

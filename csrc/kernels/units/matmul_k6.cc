@@ -8,8 +8,8 @@ namespace {
 // w = d * scale * (code - 32), a signed 8-bit scale each 16 weights.
 // Record: code lines, 16 lines of scales, f16 d.
 struct Q6K : KCodes<q6_k, Bits6> {
-  static constexpr int kSub = 16, kChain = 4, kOffset = 32, kStart = 0, kMins = 0,
-                       kScaleOffset = 128;
+  static constexpr int kSub = 16, kChain = 4, kOffset = 32, kStart = 0, kMins = 0;
+  [[maybe_unused]] static constexpr int kScaleOffset = 128;
   static constexpr int kFusedTokens = kFusedMany ? 48 : 7, kStreams = 4;
   static constexpr size_t kD = 16 * kGroupRows, kBytes = kCodeBytes + kD + 2 * kGroupRows;
   using Scales = KScales<16, kMins>;
