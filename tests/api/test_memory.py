@@ -226,6 +226,7 @@ HIERARCHIES = [
 
 
 @pytest.mark.parametrize(("hierarchy", "file"), HIERARCHIES, ids=["v1", "v2"])
+@pytest.mark.slow
 def test_a_control_groups_limit_is_an_error_and_no_kill(hierarchy, file, smollm2_path):
     """Independent source: the kernel, which would end the process (the status is then -9)."""
     if not (Path(hierarchy) / "cgroup.procs").exists():

@@ -291,6 +291,7 @@ def unaccounted(read: set[str]) -> set[str]:
     return {key for key in llama_cpp_keys() if not known(key)}
 
 
+@pytest.mark.slow
 def test_no_key_is_ignored_in_silence() -> None:
     keys, read = llama_cpp_keys(), edgelm_keys()
     assert {"rope.scale_linear", "tokenizer.ggml.eot_token_id", "general.name"} <= keys & read
@@ -299,5 +300,6 @@ def test_no_key_is_ignored_in_silence() -> None:
     assert not {key for key in keys & read if key in IGNORED or OF_OTHERS.fullmatch(key)}
 
 
+@pytest.mark.slow
 def test_a_key_that_nobody_reads_is_caught() -> None:
     assert unaccounted(edgelm_keys() - {"rope.scale_linear"}) == {"rope.scale_linear"}

@@ -390,6 +390,7 @@ def faults_of(case: str, real_templates: dict[str, str]) -> int:
 
 
 @pytest.mark.parametrize("case", ["text parts", "called by JSON", "called"])
+@pytest.mark.slow
 def test_the_hashes_catch_a_template_that_gets_what_was_given(
     case: str, real_templates: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,6 +400,7 @@ def test_the_hashes_catch_a_template_that_gets_what_was_given(
     assert faults_of(case, real_templates) > 3
 
 
+@pytest.mark.slow
 def test_the_hashes_catch_a_text_that_is_lost(
     real_templates: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_swallowed_character_is_caught(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "kind"), [("Ġincome", 3), ("Ġincome", 4), ("Ġincome", 2), ("!", 3), ("!", 2)]
 )
+@pytest.mark.slow
 def test_smollm2_with_one_type_changed(
     word: str, kind: int, smollm2_path: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_markers_of_the_template_are_one_id_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [TokenType.NORMAL, CONTROL])
+@pytest.mark.slow
 def test_gemmas_markers(kind: int, gemma3_path: Path, tmp_path: Path) -> None:
     """Marked normal, as a fine-tuning tool's export has them: the ids that the marked ones give."""
     path = tmp_path / "gemma.gguf"
