@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/error.h"
 #include "select/select.h"
@@ -10,14 +9,18 @@
 namespace edgelm {
 namespace {
 
-// The odds exp(logit - the largest), summed in order.
-double listed_odds(std::span<const double> logits) {
-  double sum = 0;
-  for (const double logit : logits) sum += std::exp(logit - logits[0]);
-  return sum;
+// Of what is listed, in order.
+Candidates::Sums sums_of(std::span<const double> logits) {
+  Candidates::Sums sums;
+  for (const double logit : logits) {
+    const double x = logit - logits[0], odds = std::exp(x);
+    sums.odds += odds;
+    sums.weighted += odds * x;
+  }
+  return sums;
 }
 
-double odds(const Candidates& c) { return listed_odds(c.logits) + c.rest.odds; }
+double odds(const Candidates& c) { return sums_of(c.logits).odds + c.rest.odds; }
 
 // The first of the odds' cumulative sums for which `passes`; at most the last.
 template <class Passes>
@@ -44,19 +47,13 @@ void keep(Candidates& c, size_t first, size_t end) {
 // entropy. They lie side by side. Source: arXiv:2202.00666.
 void typical_p(Candidates& c, double p) {
   const size_t n = c.ids.size();
-  double sum = c.rest.odds, weighted = c.rest.weighted;
-  std::vector<double> each(n);
-  for (size_t i = 0; i < n; ++i) {
-    const double x = c.logits[i] - c.logits[0];
-    each[i] = std::exp(x);
-    sum += each[i];
-    weighted += each[i] * x;
-  }
-  // surprise - entropy = log(sum) - x - (log(sum) - weighted / sum)
-  const auto distance = [&](size_t i) {
-    return std::abs(weighted / sum - (c.logits[i] - c.logits[0]));
-  };
-  const double centre = c.logits[0] + weighted / sum;
+  const Candidates::Sums listed = sums_of(c.logits);
+  const double sum = listed.odds + c.rest.odds;
+  // surprise - entropy = log(sum) - x - (log(sum) - mean)
+  const double mean = (listed.weighted + c.rest.weighted) / sum;
+  const auto x = [&](size_t i) { return c.logits[i] - c.logits[0]; };
+  const auto distance = [&](size_t i) { return std::abs(mean - x(i)); };
+  const double centre = c.logits[0] + mean;
   size_t end = size_t(std::partition_point(c.logits.begin(), c.logits.end(),
                                            [&](double logit) { return logit >= centre; }) -
                       c.logits.begin());
@@ -64,7 +61,7 @@ void typical_p(Candidates& c, double p) {
   double mass = 0;
   do {
     const bool up = end == n || (first > 0 && distance(first - 1) <= distance(end));
-    mass += each[up ? --first : end++];
+    mass += std::exp(x(up ? --first : end++));
   } while ((first > 0 || end < n) && mass <= p * sum);
   keep(c, first, end);
 }
@@ -132,16 +129,11 @@ Candidates listed(const std::vector<Candidate>& best) {
 
 // The tokens from a bound upwards, and what the others count.
 Candidates listed(std::span<const float> row, const Spread& spread, float bound) {
-  Candidates c = listed(at_least(row, bound));
-  double sum = 0, weighted = 0;
-  for (const double logit : c.logits) {
-    const double x = logit - c.logits[0], e = std::exp(x);
-    sum += e;
-    weighted += e * x;
-  }
-  if (c.ids.size() < row.size()) {
-    c.rest = {std::max(0.0, spread.odds() - sum), std::min(0.0, spread.weighted() - weighted)};
-  }
+  Candidates c = listed(spread.at_least(bound));
+  if (c.ids.size() == row.size()) return c;
+  const Candidates::Sums sums = sums_of(c.logits);
+  c.rest = {std::max(0.0, spread.odds() - sums.odds),
+            std::min(0.0, spread.weighted() - sums.weighted)};
   return c;
 }
 
@@ -170,10 +162,10 @@ Candidates Chain::left_for(std::span<const float> row, double u) const {
     const Spread spread(row);
     return applied(listed(row, spread, sampler->bound(spread, value)));
   }
-  if (u >= 1) return applied(listed(at_least(row, -std::numeric_limits<float>::infinity())));
+  if (u >= 1) return applied(listed(top(row, row.size())));
   const double t = steps_.empty() ? 1 : steps_[0].second;  // a temperature
   const Spread spread(row, t > 0 ? static_cast<float>(std::clamp(1 / t, 1e-6, 1e6)) : 1);
-  Candidates c = applied(listed(at_least(row, spread.bound_of_share(u))));
+  Candidates c = applied(listed(spread.at_least(spread.bound_of_share(u))));
   if (c.ids.size() < row.size()) c.rest.odds = std::max(0.0, spread.odds() - odds(c));
   return c;
 }

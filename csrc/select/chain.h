@@ -16,11 +16,11 @@ namespace edgelm {
 struct Candidates {
   std::vector<int32_t> ids;
   std::vector<double> logits;
-  // What is not listed, as it cannot be chosen but counts in the shares of what can: the sums of
-  // odds = exp(logit - the largest) and of odds * log(odds).
-  struct Rest {
+  // The sums of odds = exp(logit - the largest), and of odds * log(odds).
+  struct Sums {
     double odds = 0, weighted = 0;
-  } rest{};
+  };
+  Sums rest{};  // of what is not listed: it cannot be chosen, but counts in the shares of what can
 };
 
 struct Sampler;

@@ -211,12 +211,11 @@ std::vector<Candidate> top(std::span<const float> row, size_t k) {
   return sorted_ranks(ranks_of(row, maxima, bound), k);
 }
 
-std::vector<Candidate> at_least(std::span<const float> row, float bound) {
-  return sorted_ranks(ranks_of(row, block_maxima(row), bound), row.size());
-}
-
-Spread::Spread(std::span<const float> row, float scale) : scale_(scale), largest_(-kInfinity) {
-  for_each_max(row, [&](size_t, float max) { largest_ = std::max(largest_, max); });
+Spread::Spread(std::span<const float> row, float scale)
+    : row_(row),
+      maxima_(block_maxima(row)),
+      scale_(scale),
+      largest_(*std::max_element(maxima_.begin(), maxima_.end())) {
   // A histogram for each lane: neighbours often fall into one bin, and would wait for each other.
   std::array<std::array<double, 4>, kBins> odds{};
   for_each_block(row, [&](size_t, const float* block) {
@@ -238,6 +237,10 @@ Spread::Spread(std::span<const float> row, float scale) : scale_(scale), largest
     cumulated_[bin + 1] =
         cumulated_[bin] + odds[bin][0] + odds[bin][1] + odds[bin][2] + odds[bin][3];
   }
+}
+
+std::vector<Candidate> Spread::at_least(float bound) const {
+  return sorted_ranks(ranks_of(row_, maxima_, bound), row_.size());
 }
 
 float Spread::bound(int bins) const {

@@ -22,15 +22,15 @@ int32_t argmax(std::span<const float> row);
 // tokens. Reads the row once, and the blocks that hold them again: O(V + k log k).
 std::vector<Candidate> top(std::span<const float> row, size_t k);
 
-// All tokens whose logits are at least `bound`, in the same order.
-std::vector<Candidate> at_least(std::span<const float> row, float bound);
-
 // How a row's odds exp(scale * (logit - the largest)) are spread, in two passes over it: which
 // tokens matter is known before any is sorted. Relative error about 1e-7; odds below exp(-87) count
-// as that.
+// as that. The row must outlive it.
 class Spread {
  public:
   explicit Spread(std::span<const float> row, float scale = 1);  // scale > 0
+
+  // All tokens whose logits are at least `bound`, in top()'s order.
+  std::vector<Candidate> at_least(float bound) const;
 
   float largest() const { return largest_; }  // logit
   double odds() const { return cumulated_[kBins]; }
@@ -47,6 +47,8 @@ class Spread {
 
   float bound(int bins) const;  // below the first so many
 
+  std::span<const float> row_;
+  std::vector<float> maxima_;  // of its blocks
   float scale_, largest_;
   double weighted_ = 0;
   std::array<double, kBins + 1> cumulated_{};  // odds within i / kBinsPerNat of the largest

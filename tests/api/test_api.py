@@ -20,29 +20,8 @@ from edgelm.about import About
 from edgelm.api import Model, load
 from edgelm.options import INSTEAD
 from fake_network import BOS, VOCAB, FakeNetwork, FakeTokenizer
+from option_defaults import DEFAULTS
 
-OPTIONS = {
-    "max_tokens": 256,
-    "min_tokens": 0,
-    "temperature": 0.8,
-    "top_k": 40,
-    "top_p": 0.95,
-    "min_p": 0.05,
-    "typical_p": 1.0,
-    "repeat_penalty": 1.0,
-    "repeat_last_n": 64,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "logit_bias": None,
-    "stop": (),
-    "stop_token_ids": (),
-    "seed": None,
-    "logprobs": 0,
-    "ignore_eos": False,
-    "echo": False,
-    "logits_processors": (),
-    "cache_prompt": True,
-}
 NOTHING = inspect.Parameter.empty
 TEMPLATE = {
     "tools": None,
@@ -62,11 +41,11 @@ SURFACE = {
         "max_queue": 256,
         "queue_timeout_s": None,
     },
-    Model.generate: {"prompt": NOTHING, "n": 1, **OPTIONS},
-    Model.agenerate: {"prompt": NOTHING, "n": 1, **OPTIONS},
-    Model.stream: {"prompt": NOTHING, **OPTIONS},
-    Model.chat: {"messages": NOTHING, **TEMPLATE, **OPTIONS},
-    Model.stream_chat: {"messages": NOTHING, **TEMPLATE, **OPTIONS},
+    Model.generate: {"prompt": NOTHING, "n": 1, **DEFAULTS},
+    Model.agenerate: {"prompt": NOTHING, "n": 1, **DEFAULTS},
+    Model.stream: {"prompt": NOTHING, **DEFAULTS},
+    Model.chat: {"messages": NOTHING, **TEMPLATE, **DEFAULTS},
+    Model.stream_chat: {"messages": NOTHING, **TEMPLATE, **DEFAULTS},
     Model.apply_chat_template: {"messages": NOTHING, "add_generation_prompt": True, **TEMPLATE},
     Model.tokenize: {"text": NOTHING, "add_special": True, "parse_special": False},
     Model.detokenize: {"ids": NOTHING, "special": False},
