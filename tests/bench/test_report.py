@@ -105,6 +105,7 @@ def hostile(name: str) -> Results:
     )
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_asks_for_nothing(html: str) -> None:
     checker = check(html)
     assert checker.faults == []

@@ -239,6 +239,7 @@ def test_a_piped_prompt_loses_the_newline_of_echo(capsys, tiny, monkeypatch):
         assert run(capsys, "run", tiny, "-", *GREEDY, "-n", 5) == wanted
 
 
+@pytest.mark.slow
 def test_a_piped_chat_from_windows(chatty):
     command = ("chat", chatty, "--temp", 0, "--ignore-eos", "-n", 3)
     wanted = process(*command, input=b"hi\nthere\n").stdout
@@ -254,6 +255,7 @@ def test_a_piped_chat_from_windows(chatty):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 @pytest.mark.parametrize("command", ["run", "chat", "tokenize"])
+@pytest.mark.slow
 def test_closed_streams(chatty, command, closed):
     text = {"run": ["-", "-n", "2"], "chat": ["-n", "2"], "tokenize": ["-", "--ids"]}[command]
     done = process(command, chatty, *text, shell=closed, input=b"hi\n")

@@ -329,6 +329,7 @@ def faults(pre: str, path: Path, ours_as: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("pre", sorted(set(PRETOKENIZERS) - NOT_COMPARED))
+@pytest.mark.slow
 def test_text_is_cut_as_in_llama_cpp(pre: str, tmp_path: Path) -> None:
     assert faults(pre, tmp_path / "v.gguf") == []
 
@@ -364,6 +365,7 @@ def test_merges_over_characters_are_llama_cpps(pre: str, tmp_path: Path) -> None
         ("chameleon", "smollm"),
     ],
 )
+@pytest.mark.slow
 def test_the_rule_of_another_family_is_caught(pre: str, other: str, tmp_path: Path) -> None:
     assert faults(pre, tmp_path / "v.gguf", ours_as=other)
 

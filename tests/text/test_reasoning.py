@@ -206,6 +206,7 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
     return written.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_reasoning_is_dimmed_on_a_terminal(scripted: dict) -> None:
     command = ("run", scripted["opened by the template"][0], "hi", "--temp", 0, "--no-stats")
     assert on_a_terminal(*command) == "\x1b[2mhm\x1b[0m\n\nAnswer\n"
